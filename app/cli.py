@@ -34,7 +34,6 @@ from app.operations.clickhouse_commands import commands as clickhouse_app
 from app.operations.command import with_database
 from app.operations.demo import run as run_demo
 from app.operations.doctor.command import print_findings
-from app.operations.gc_tuning import raise_gc_threshold
 from app.operations.maintenance.retention import RetentionService
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_erasure, build_maintenance
@@ -199,7 +198,6 @@ def refresh(project: Annotated[int, typer.Option(help="The id of the project.")]
     """
 
     async def count(database: Database) -> None:
-        raise_gc_threshold()
         [found] = await _find_projects(database, project)
         with Progress(console=console) as progress:
             bar = progress.add_task("Processing events", total=None)
@@ -239,7 +237,6 @@ def import_history(
     options = ImportOptions(source.chosen, time_offset, is_dry_run, refused)
 
     async def run(database: Database) -> bool:
-        raise_gc_threshold()
         prefer_the_database()
         [project] = await _find_projects(database, project_id)
         return await import_files(database, project, files, options, experiment_services, errors)
@@ -267,7 +264,6 @@ def export_history(
     folder.mkdir(parents=True, exist_ok=True)
 
     async def run(database: Database) -> None:
-        raise_gc_threshold()
         [project] = await _find_projects(database, project_id)
         with Progress(
             TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} lines"), console=errors
@@ -327,7 +323,7 @@ async def _render_report(database: Database, experiment_id: str, project_id: int
     except NotFound as error:
         raise NotFound(f"There is no experiment {experiment_id} in project {project_id}.") from error
     page = await build_pages(database, Materializer(database), project).page(experiment)
-    return render_experiment(page, link=None)
+    return await render_experiment(page, link=None)
 
 
 def _with_accounts(work: Callable[[AccountService], Awaitable[T]]) -> T:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.routing import NoMatchFound
 
 from app import VERSION
 from app.accounts.auth.dependencies import required_scope
@@ -14,6 +15,8 @@ from app.accounts.auth.rate_limits import RateLimiter
 from app.accounts.auth.router import router as keys_router
 from app.accounts.projects.router import router as projects_router
 from app.analysis.router import router as analysis_router
+from app.common import limits
+from app.common.byte_budget import ByteBudget
 from app.db.database import Database
 from app.events.actions.router import router as actions_router
 from app.events.capture.router import router as capture_router
@@ -37,6 +40,7 @@ from app.experiments.router import router as experiments_router
 from app.experiments.saved_metrics.router import router as saved_metrics_router
 from app.experiments.scorecard.router import router as scorecard_router
 from app.experiments.snapshots.router import router as snapshots_router
+from app.experiments.verdicts.dependencies import build_verdicts
 from app.experiments.webhooks.activity_router import router as webhooks_activity_router
 from app.experiments.webhooks.delivery import Deliverer
 from app.experiments.webhooks.dependencies import build_watch
@@ -64,7 +68,7 @@ from app.http.unserved_addresses import resources_of
 from app.insights.router import router as insights_router
 from app.metrics.facts.materializer import Materializer
 from app.operations import probes, server, watchdog
-from app.operations.gc_tuning import raise_gc_threshold
+from app.operations.garbage import only_new_objects
 from app.operations.imports.page_router import router as import_pages_router
 from app.operations.imports.router import router as imports_router
 from app.operations.imports.runner import ImportRunner
@@ -72,8 +76,10 @@ from app.operations.imports.uploads import Uploads
 from app.operations.maintenance.router import router as erasure_router
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
+from app.operations.memory_tuning import return_large_blocks
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
+from app.pages import rendering
 from app.pages.actions.router import router as page_actions_router
 from app.pages.code.router import router as code_router
 from app.pages.downloads.router import router as downloads_router
@@ -81,7 +87,9 @@ from app.pages.editing.router import router as editing_router
 from app.pages.exploring.router import router as exploring_router
 from app.pages.flags.router import router as page_flags_router
 from app.pages.history.router import router as history_router
+from app.pages.release_conditions.router import router as release_conditions_router
 from app.pages.router import router as pages_router
+from app.pages.shared_metrics.router import router as shared_metrics_router
 from app.pages.sharing.router import router as sharing_router
 from app.pages.sign_in.router import router as sign_in_router
 from app.people.cohorts.router import router as cohorts_router
@@ -169,6 +177,8 @@ PAGE_ROUTERS = (
     history_router,
     code_router,
     page_flags_router,
+    release_conditions_router,
+    shared_metrics_router,
     pages_router,
 )
 # What orchestrators and monitoring systems call, by IP address instead of host name.
@@ -244,7 +254,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Create what requests share. The service starts without a database, and ``/_readyz`` reports it."""
     settings: Settings = application.state.settings
-    raise_gc_threshold()
+    return_large_blocks()
+    await _prepare(application)
     server.stop_with_parent()
     application.state.health = monitor = probes.HealthMonitor(settings)
     server.drain_before_stopping(settings.drain_seconds, monitor.drain)
@@ -255,6 +266,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.cookieless = cookieless = CookielessService(database, is_enabled=settings.cookieless_visitors)
     application.state.capture = capture = CaptureService(database, enrichment, cookieless)
+    application.state.payload_bytes = ByteBudget(limits.PAYLOADS_BYTES.value)
     application.state.recent_exposures = RecentExposures()
     application.state.scripts = ScriptDirectory(settings.static_directory)
     application.state.guide = guide.guide_files(settings.guide_directory)
@@ -264,6 +276,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         settings.refresh_interval,
         upkeep=lambda project: build_upkeep(database, materializer, project),
         watch=lambda project: build_watch(database, materializer, project),
+        verdicts=lambda project: build_verdicts(database, materializer, project),
     )
     application.state.imports = imports = ImportRunner(database, Uploads.of(settings))
     sender = Sender(settings.webhook_allowed_networks)
@@ -276,7 +289,8 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
         tasks.append(asyncio.create_task(server.migrate_when_possible(settings)))
     try:
         async with watchdog.watch(settings.watchdog_seconds):
-            yield
+            with only_new_objects():
+                yield
     finally:
         for task in tasks:
             task.cancel()
@@ -290,6 +304,13 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
                 await sender.close()
                 await database.close()
                 await monitor.close()
+
+
+async def _prepare(application: FastAPI) -> None:
+    """Do what the first requests would do otherwise, for a second on the event loop."""
+    await asyncio.to_thread(rendering.prepare)
+    with contextlib.suppress(NoMatchFound):
+        application.url_path_for("")  # the framework builds its routes when they are first looked through
 
 
 def _is_probe(scope: MutableMapping[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 """A/A experiments of typed metrics: how often the product's own verdict calls a difference although there is none.
 
-python -m benchmarks.aa_metrics [--runs 500] [--intervals 4000] [--persons 50] [--seed 1]
+python -m benchmarks.aa_metrics [--runs 500] [--intervals 4000] [--persons 50] [--seed 1] [--processes 2]
 
 Persons come, buy and come back at random times; their events go through the aggregation of typed metrics and the
 analysis. On each of 28 days the anytime rule may call a winner, and a circuit breaker that tolerates nothing may act.
@@ -9,10 +9,13 @@ In further experiments, which are looked at once, the confidence interval should
 
 import argparse
 import datetime as dt
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -23,13 +26,15 @@ from app.experiments.automation.schemas import CircuitBreaker
 from app.experiments.phases.upkeep import find_harm
 from app.experiments.scorecard.metrics import DailyCounts, MetricType, variants_of
 from app.metrics.aggregation.calendar import Ticks, ticks
-from app.metrics.aggregation.exposed_funnel import count_reached
+from app.metrics.aggregation.distribution import Distribution
+from app.metrics.aggregation.exposed_funnel import count_again, count_reached
+from app.metrics.aggregation.funnel import NEVER
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.ledger import Ledger
 from app.metrics.aggregation.person_values import PersonValues
-from app.metrics.aggregation.quantiles import QuantileCounts, QuantileRule, count_event_quantiles
+from app.metrics.aggregation.quantiles import QuantileCounts, QuantileRule, read_quantiles
 from app.metrics.aggregation.retention import NO_EVENT, RetentionWindow, find_returns
-from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_values
+from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_capped, sum_values
 from app.metrics.facts.columns import FactColumns
 from app.statistics.analysis import analyze_metric
 from app.statistics.results import Analysis, AnalysisConfig
@@ -40,6 +45,7 @@ BREAKER = CircuitBreaker(metric_uuid="primary", direction="decrease", threshold_
 DAY = 86_400_000_000  # microseconds
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 LOOKBACK_DAYS = 14
+RunAll = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]  # runs a function on all of some arguments
 
 
 class Crowd(NamedTuple):
@@ -106,13 +112,23 @@ def count_quantile(crowd: Crowd) -> QuantileCounts:
     """Find the upper decile of the amounts of all purchases, of which a person may have several."""
     row, events = crowd.after
     numbers = (row, days().bucket(events.time), events.value)
-    return count_event_quantiles(crowd.ledger, crowd.ledger.time, numbers, QuantileRule(0.9, 0.95), days(), len(KEYS))
+    found = Distribution.of_events(crowd.ledger, crowd.ledger.time, numbers, days(), len(KEYS))
+    return read_quantiles(found, QuantileRule(0.9, 0.95))
+
+
+def count_conversion(crowd: Crowd) -> FunnelProgress:
+    """Count who buys, with who had bought before as the covariate."""
+    first = np.full(len(crowd.ledger), NEVER, dtype=np.int64)
+    np.minimum.at(first, crowd.after[0], crowd.after[1].time)
+    before = np.zeros(len(crowd.ledger), dtype=np.bool_)
+    before[crowd.before[0]] = True
+    return count_again(crowd.ledger, crowd.ledger.time, [first], before, days(), len(KEYS))
 
 
 def count_capped(crowd: Crowd) -> ValueCounts:
     """Count revenue up to the 99th percentile of those who bought."""
-    outliers = Outliers(None, 0.99, ignores_zeros=True)
-    return _summed(crowd, [SummedValue(revenue(crowd), outliers=outliers)])
+    found = Distribution.of_persons(crowd.ledger, crowd.ledger.time, [revenue(crowd)], days(), len(KEYS))
+    return sum_capped(found, [Outliers(None, 0.99, ignores_zeros=True)])
 
 
 def count_plain(crowd: Crowd) -> ValueCounts:
@@ -139,6 +155,7 @@ METRICS: Mapping[str, tuple[MetricType, Callable[[Crowd], DailyCounts]]] = {
     "ratio": ("ratio", count_ratio),
     "ratio, adjusted (CUPED)": ("ratio", count_adjusted_ratio),
     "quantile 0.9 of purchases": ("quantile", count_quantile),
+    "conversion, adjusted": ("funnel", count_conversion),
     "retention": ("funnel", count_retention),
 }
 
@@ -165,15 +182,22 @@ def holds_truth(crowd: Crowd, metric: str) -> tuple[bool]:
 
 
 def share(
-    what: Callable[[Crowd, str], tuple[bool, ...]], runs: int, persons: int, generator: np.random.Generator
+    what: Callable[[Crowd, str], tuple[bool, ...]], runs: int, persons: int, seed: int, run_all: RunAll = map
 ) -> dict[str, list[float]]:
-    """Return for each metric the shares of experiments of which some things are true."""
-    found: dict[str, list[tuple[bool, ...]]] = {metric: [] for metric in METRICS}
-    for _ in range(runs):
-        crowd = gather(persons, generator)
-        for metric, answers in found.items():
-            answers.append(what(crowd, metric))
-    return {metric: np.mean(answers, axis=0).tolist() for metric, answers in found.items()}
+    """Return for each metric the shares of experiments of which some things are true.
+
+    Each experiment has a seed of its own, so that the answer does not depend on who runs which.
+    """
+    seeds = np.random.SeedSequence(seed).spawn(runs)
+    answers = list(run_all(partial(_answers, what, persons), seeds))
+    return {metric: np.mean([one[metric] for one in answers], axis=0).tolist() for metric in METRICS}
+
+
+def _answers(
+    what: Callable[[Crowd, str], tuple[bool, ...]], persons: int, seed: np.random.SeedSequence
+) -> dict[str, tuple[bool, ...]]:
+    crowd = gather(persons, np.random.default_rng(seed))
+    return {metric: what(crowd, metric) for metric in METRICS}
 
 
 def main() -> None:
@@ -182,6 +206,7 @@ def main() -> None:
     parser.add_argument("--intervals", type=int, default=4000, help="experiments that are looked at once")
     parser.add_argument("--persons", type=int, default=50, help="a day and variant")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     started = time.perf_counter()
     print(
@@ -189,9 +214,10 @@ def main() -> None:
     )
     print(f"{arguments.intervals:,} that are looked at once")
     print(f"{'metric':26} {'called on some day':>20} {'breaker acted':>15} {'held by 95 % intervals':>24}")
-    generator = np.random.default_rng(arguments.seed)
-    watched = share(watch, arguments.runs, arguments.persons, generator)
-    held = share(holds_truth, arguments.intervals, arguments.persons, generator)
+    with ProcessPoolExecutor(arguments.processes) as processes:
+        run_all = partial(processes.map, chunksize=10)
+        watched = share(watch, arguments.runs, arguments.persons, arguments.seed, run_all)
+        held = share(holds_truth, arguments.intervals, arguments.persons, arguments.seed + 1, run_all)
     for metric in METRICS:
         (called, acted), [within] = watched[metric], held[metric]
         print(f"{metric:26} {called:20.2%} {acted:15.2%} {within:24.2%}")

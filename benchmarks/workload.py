@@ -23,7 +23,6 @@ from app.db import migrations
 from app.db.database import Database
 from app.db.models import Organization, Project
 from app.events.repository import EventRepository, NewEvent
-from app.operations.gc_tuning import raise_gc_threshold
 from app.settings import Settings
 from tests.support.clickhouse import ClickHouseServer
 from tests.support.postgresql import PostgresServer
@@ -95,7 +94,6 @@ async def databases(*names: str) -> AsyncIterator[dict[str, Database]]:
 
     ``ClickHouse`` is PostgreSQL with ClickHouse beside it.
     """
-    raise_gc_threshold()  # as the service does
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         server = stack.enter_context(PostgresServer.start(durable=True, shared_buffers="512MB"))

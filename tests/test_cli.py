@@ -9,20 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.conftest import run_apart
-from tests.support.command_line import run_command
+from tests.support.command_line import ABACUS, Forked, run_command
 from tests.support.ports import free_port
 from tests.support.postgresql import PostgresServer
-from tests.support.programs import answers
+from tests.support.programs import PATIENCE, answers
 from tests.support.service import Service, event
 
 pytestmark = [pytest.mark.one_database, pytest.mark.own_database]
-
-COMMAND = [sys.executable, "-m", "app.cli"]
 
 
 @pytest.fixture
@@ -40,9 +39,8 @@ def abacus(environment: dict[str, str], *arguments: str, status: int = 0) -> str
 @contextlib.contextmanager
 def served(environment: dict[str, str], *options: str) -> Iterator[str]:
     """Run ``abacus serve`` and yield its address; it has to stop cleanly when asked to."""
-    port = free_port()
-    command = [*COMMAND, "serve", "--port", str(port), *options]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    port, nowhere = free_port(), Path(os.devnull)
+    process = Forked(ABACUS, ["serve", "--port", str(port), *options], environment, nowhere, nowhere)
     try:
         address = f"http://127.0.0.1:{port}"
         wait_until_ready(address)
@@ -53,7 +51,7 @@ def served(environment: dict[str, str], *options: str) -> Iterator[str]:
 
 
 def wait_until_ready(address: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if answers(f"{address}/_readyz"):
             return
@@ -206,16 +204,10 @@ async def test_persons_are_erased_with_their_events(service: Service, environmen
 
 def test_doctor_exits_with_1_and_prints_a_fix_for_a_failed_check(environment: dict[str, str]) -> None:
     abacus(environment, "project", "create", "--name", "Shop", "--email", "ann@example.com")
-    done = subprocess.run(
-        [*COMMAND, "doctor", "--url", "http://127.0.0.1:9"],
-        env={**environment, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    status, printed, _ = run_command(["doctor", "--url", "http://127.0.0.1:9"], {**environment, "COLUMNS": "200"})
 
-    lines = done.stdout.splitlines()
-    assert done.returncode == 1
+    lines = printed.splitlines()
+    assert status == 1
     assert any(line.startswith("OK    schema ") for line in lines)
     [failure] = [number for number, line in enumerate(lines) if line.startswith("FAIL  address ")]
     assert lines[failure + 1].strip() == "Fix: Check the name, the certificate and the proxy."

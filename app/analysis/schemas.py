@@ -73,7 +73,7 @@ class VariantCounts(StrictBody):
             and "covariate_sum" not in cls.model_fields
             and document.keys() & set(COVARIATE_OF_RATIO)
         ):
-            raise PydanticCustomError("invalid_input", "Only means and ratios are adjusted by a covariate.")
+            raise PydanticCustomError("invalid_input", "Only shares, means and ratios are adjusted by a covariate.")
         return document
 
     def _require_all(self, names: Sequence[str]) -> None:
@@ -87,6 +87,20 @@ class FunnelVariantCounts(VariantCounts):
     key: Text = Field(description="The variant.", examples=["test"])
     success_count: Count = Field(description="Persons that converted.", examples=[150])
     failure_count: Count = Field(description="Persons that did not.", examples=[850])
+    covariate_sum: Omittable[Amount] = Field(
+        default=None,
+        description="Sum of a covariate, such as 1 for each person who had converted before they were exposed. With it "
+        "the share is adjusted (CUPED), as a mean of 0 and 1; send all three sums for all variants.",
+    )
+    covariate_sum_squares: Omittable[Square] = Field(default=None, description="Sum of the covariate's squares.")
+    main_covariate_sum_product: Omittable[Amount] = Field(
+        default=None, description="Sum of the covariate of those who converted."
+    )
+
+    @model_validator(mode="after")
+    def require_whole_covariate(self) -> Self:
+        self._require_all(_COVARIATE)
+        return self
 
 
 class CountVariantCounts(VariantCounts):
@@ -179,13 +193,13 @@ class QuantileVariantCounts(VariantCounts):
     lower: Amount | None = Field(
         default=None,
         description="The lower order statistic: with n values in ascending order and the quantile q, the one at the "
-        "place floor(q n - z sqrt(q (1 - q) n)), counted from 1, where z is that of the confidence level. "
+        "place floor(q n - z sqrt(q (1 - q) n)) + 1, counted from 1, where z is that of the confidence level. "
         "Of clustered values, take n times the cluster factor below the root. Null with too few values.",
         examples=[130],
     )
     upper: Amount | None = Field(
         default=None,
-        description="The upper order statistic: the one at the place ceil(q n + z sqrt(q (1 - q) n)) + 1.",
+        description="The upper order statistic: the one at the place ceil(q n + z sqrt(q (1 - q) n)).",
         examples=[137],
     )
 

@@ -11,6 +11,7 @@ from app.analysis.schemas import (
     AnyAnalyze,
     CountAnalyze,
     FunnelAnalyze,
+    FunnelVariantCounts,
     MeanVariantCounts,
     MetricType,
     QuantileAnalyze,
@@ -76,7 +77,9 @@ def read_variants(body: AnyAnalyze) -> Sequence[MetricVariant]:
         When a variant's counts are impossible.
     """
     if isinstance(body, FunnelAnalyze):
-        return [FunnelVariant(**variant.model_dump()) for variant in body.variants]
+        return [
+            FunnelVariant(one.key, one.success_count, one.failure_count, _read_covariate(one)) for one in body.variants
+        ]
     if isinstance(body, CountAnalyze):
         return [CountVariant(**variant.model_dump()) for variant in body.variants]
     if isinstance(body, RatioAnalyze):
@@ -87,11 +90,14 @@ def read_variants(body: AnyAnalyze) -> Sequence[MetricVariant]:
 
 
 def _read_mean(counts: MeanVariantCounts) -> MeanVariant:
-    covariate = None
+    return MeanVariant(counts.key, counts.number_of_samples, counts.sum, counts.sum_squares, _read_covariate(counts))
+
+
+def _read_covariate(counts: MeanVariantCounts | FunnelVariantCounts) -> Covariate | None:
     sums = (counts.covariate_sum, counts.covariate_sum_squares, counts.main_covariate_sum_product)
-    if sums[0] is not None and sums[1] is not None and sums[2] is not None:
-        covariate = Covariate(sums[0], sums[1], sums[2])
-    return MeanVariant(counts.key, counts.number_of_samples, counts.sum, counts.sum_squares, covariate)
+    if sums[0] is None or sums[1] is None or sums[2] is None:
+        return None
+    return Covariate(sums[0], sums[1], sums[2])
 
 
 def _read_ratio(counts: RatioVariantCounts) -> RatioVariant:

@@ -16,3 +16,8 @@ def plural(name: str) -> str:
 def capitalized(text: str) -> str:
     """Return a text as the beginning of a sentence."""
     return f"{text[:1].upper()}{text[1:]}"
+
+
+def none_of(unit: str) -> str:
+    """Return the beginning of a sentence about not one of some units: ``no person was`` for ``persons``."""
+    return "no person was" if unit == "persons" else f"no {unit} were"

@@ -16,9 +16,9 @@ import aiosqlite
 import asyncpg
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Dialect, Double, Integer, Select, Table, func, select
+from sqlalchemy import BigInteger, Dialect, Double, FromClause, Integer, Select, Table, func, select
 from sqlalchemy.dialects.postgresql.base import PGDialect
-from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.types import TypeEngine
@@ -40,10 +40,24 @@ _COPIED_ROWS = 200
 _COPY_HEADER_BYTES = 19
 _PIECE_BYTES = 1024 * 1024
 _FETCH_ROWS = 10_000
+
+
+class _HintedSQLiteCompiler(SQLiteCompiler):
+    """Writes the hints of ``Select.with_hint``, such as ``INDEXED BY``, which SQLAlchemy leaves out for SQLite."""
+
+    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:  # noqa: ARG002  # SQLAlchemy's
+        return text
+
+
+class _HintedSQLiteDialect(SQLiteDialect):
+    statement_compiler = _HintedSQLiteCompiler
+    supports_statement_cache = True
+
+
 # Dialects that write statements with named placeholders, and the placeholder of a list.
 _DIALECTS: Mapping[str, Dialect] = {
     "postgresql": PGDialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]  # the library has no types for it
-    "sqlite": SQLiteDialect(paramstyle="pyformat"),
+    "sqlite": _HintedSQLiteDialect(paramstyle="pyformat"),
 }
 _LIST = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
 

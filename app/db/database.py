@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVarTuple
 
 from sqlalchemy import Select
@@ -32,9 +32,9 @@ class Database:
     Most requests only read one or two rows by key. Their connections are in autocommit mode and are checked out without
     a round trip, which makes them several times cheaper than transactions.
 
-    PostgreSQL allows any number of concurrent writers. SQLite has one: there, ``write`` waits for a lock in the process
-    (a fair queue instead of SQLite's sleeping retries) and starts with ``BEGIN IMMEDIATE``, so that a transaction that
-    reads before it writes cannot lose an update.
+    PostgreSQL allows any number of concurrent writers. SQLite has one: there, ``write`` waits for its turn in the
+    process (a queue that is fair to projects, instead of SQLite's sleeping retries) and starts with ``BEGIN
+    IMMEDIATE``, so that a transaction that reads before it writes cannot lose an update.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -44,8 +44,8 @@ class Database:
         self.clickhouse = ClickHouse(settings) if settings.clickhouse_url else None
         self.is_sqlite = settings.uses_sqlite
         self._is_pooled_outside = settings.database_pgbouncer and not settings.uses_sqlite
-        self._writer_lock = asyncio.Lock()
-        self._writer_lock_timeout = settings.database_statement_timeout
+        self._writer = FairSlots(1)
+        self._writer_timeout = settings.database_statement_timeout
         self._readers = async_sessionmaker(self.reading_engine, expire_on_commit=False)
         snapshots = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._snapshots = async_sessionmaker(snapshots, expire_on_commit=False)
@@ -87,16 +87,19 @@ class Database:
             yield session
 
     @contextlib.asynccontextmanager
-    async def write(self, *, durable: bool = True) -> AsyncIterator[AsyncSession]:
+    async def write(self, *, durable: bool = True, owner: Hashable = None) -> AsyncIterator[AsyncSession]:
         """Yield a session whose transaction is committed on return and rolled back when the block raises.
 
         It cannot be nested: on SQLite the inner one would wait for the outer.
 
         A commit that is not ``durable`` does not wait for the disk. It is for derived rows, which can be computed again
         from durable ones: a power failure may undo the latest of these transactions, each completely and in order.
+
+        Where writers wait for each other, an ``owner`` (a project, or its token) with many transactions does not delay
+        others by more than one of them.
         """
         sessions = self._writers if durable else self._derived_writers
-        async with self._hold_writer_lock(), sessions.begin() as session:
+        async with self._be_writer(owner), sessions.begin() as session:
             yield session
         for listener in self._listeners:
             try:
@@ -105,16 +108,14 @@ class Database:
                 logger.exception("commit listener failed")
 
     @contextlib.asynccontextmanager
-    async def _hold_writer_lock(self) -> AsyncIterator[None]:
+    async def _be_writer(self, owner: Hashable) -> AsyncIterator[None]:
         if not self.is_sqlite:
             yield
             return
-        async with asyncio.timeout(self._writer_lock_timeout):
-            await self._writer_lock.acquire()
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            async with asyncio.timeout(self._writer_timeout):
+                await stack.enter_async_context(self._writer.slot(owner))
             yield
-        finally:
-            self._writer_lock.release()
 
     def pools(self) -> Mapping[str, tuple[int, int]]:
         """Return the number of connections in use, and the limit, of each pool."""

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.common.json_text import write_json
+from app.db.sqlite_cursors import use_single_calls
 from app.settings import Settings
 
 _SQLITE_PRAGMAS = (
@@ -22,6 +23,12 @@ _SQLITE_PRAGMAS = (
     # 32 MB at most: the index of facts by person is accessed at random, for which the default of 2 MB is too small.
     "PRAGMA cache_size = -32000",
 )
+_SQLITE_READING_PRAGMAS = (
+    "PRAGMA query_only = ON",
+    "PRAGMA cache_size = -4000",  # what is read here is read once, and each connection has a cache of its own
+)
+# The connection that was used last comes next: its cache is filled, and the others' stay small.
+_SQLITE_POOL: Final[Mapping[str, bool]] = {"pool_use_lifo": True}
 _SESSION = {"application_name": "abacus", "timezone": "UTC"}
 _SERVER_TIMEOUTS: Final = ("statement_timeout", "idle_in_transaction_session_timeout")
 _MILLISECONDS: Final = 1000
@@ -77,7 +84,9 @@ class Limits:
 def create_engine(settings: Settings, limits: Limits) -> AsyncEngine:
     if settings.uses_sqlite:
         logging.getLogger("aiosqlite").setLevel(logging.INFO)  # at DEBUG it logs every bound value
-        engine = create_async_engine(settings.url, **_options(limits), connect_args={"timeout": limits.wait})
+        options = {**_options(limits), **_SQLITE_POOL}
+        engine = create_async_engine(settings.url, **options, connect_args={"timeout": limits.wait})
+        use_single_calls(engine)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
@@ -96,7 +105,9 @@ def create_reading_engine(settings: Settings, limits: Limits) -> AsyncEngine:
     if settings.database_pgbouncer and not settings.uses_sqlite:  # preparing and executing need one server
         options = {**_options(limits), "execution_options": {"postgresql_readonly": True}}
     if settings.uses_sqlite:
+        options |= _SQLITE_POOL
         engine = create_async_engine(settings.url, **options, connect_args={"timeout": limits.wait})
+        use_single_calls(engine)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite_for_reading)
         return engine
     return _create_postgresql_engine(settings, limits, {"default_transaction_read_only": "on"}, options)
@@ -207,7 +218,8 @@ def _prepare_sqlite(connection: _DriverConnection, _record: object) -> None:
 def _prepare_sqlite_for_reading(connection: _DriverConnection, record: object) -> None:
     _prepare_sqlite(connection, record)
     cursor = connection.cursor()
-    cursor.execute("PRAGMA query_only = ON")
+    for pragma in _SQLITE_READING_PRAGMAS:
+        cursor.execute(pragma)
     cursor.close()
 
 

@@ -6,7 +6,7 @@ For thousands of rows ``app.db.bulk.insert_missing_rows`` does the same through 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, inspect
+from sqlalchemy import ColumnElement, and_, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -46,6 +46,23 @@ async def insert_or_raise(
         index_elements=key, set_={column.key: excluded}, where=(column < excluded) | column.is_(None)
     )
     await session.execute(statement, list(rows))
+
+
+async def insert_or_advance(
+    session: AsyncSession,
+    model: type[Base],
+    rows: Sequence[Values],
+    key: Sequence[InstrumentedAttribute[Any]],
+    rising: Sequence[InstrumentedAttribute[Any]],
+) -> None:
+    """Insert rows, or give the ones with the same unique keys the new values, unless a ``rising`` one would fall."""
+    statement = _insert(session, model)
+    excluded, keys = statement.excluded, {column.key for column in key}
+    values = {name: excluded[name] for name in rows[0] if name not in keys}
+    where = and_(*(column <= excluded[column.key] for column in rising))
+    await session.execute(
+        statement.on_conflict_do_update(index_elements=list(key), set_=values, where=where), list(rows)
+    )
 
 
 async def insert_or_update(

@@ -366,7 +366,8 @@ class EventRepository:
         end = high_water_mark
         if names is not None:
             events = events.where(Event.name.in_(names))
-            if 1 < len(names) <= _MAX_SUBQUERIES:
+            # Fewer numbers than that leave nothing to look for.
+            if 1 < len(names) <= _MAX_SUBQUERIES and high_water_mark - sequence > limit:
                 end, _ = await self.page_of(names, sequence, high_water_mark, limit)
         events = events.where(Event.sequence <= end).limit(limit)
         rows, is_cut = await fetch_rows_by_size(

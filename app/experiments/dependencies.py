@@ -1,6 +1,6 @@
 """Builds the experiments of a project, and their changes."""
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Path, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.auth.dependencies import ProjectDep
 from app.activity_log.dependencies import build_activity_log
 from app.common.errors import ValidationFailed
-from app.db.models import Experiment
+from app.db.database import Database
+from app.db.models import Experiment, Project
 from app.experiments.changes import ExperimentChanges
 from app.experiments.counting.dependencies import build_counter
 from app.experiments.existing_flags.dependencies import build_existing_flags
@@ -26,8 +27,11 @@ from app.experiments.webhooks.repository import WebhookRepository
 from app.flags.dependencies import build_flags
 from app.http.dependencies import SessionDep, get_database
 from app.http.fields import PathId
+from app.metrics.facts.materializer import Materializer
 from app.metrics.queries.exposure_attribution import ATTRIBUTION, describe_unknown_attribution, read_attribution
 from app.metrics.queries.service import MetricQueryBuilder
+
+ServiceT = TypeVar("ServiceT", bound=ExperimentService)
 
 ExperimentId = Annotated[PathId, Path(description="An experiment's id.")]
 
@@ -37,17 +41,7 @@ async def get_experiments(project: ProjectDep, session: SessionDep) -> Experimen
 
 
 async def get_experiment_changes(request: Request, project: ProjectDep) -> ExperimentChanges[ExperimentService]:
-    """Changes that take snapshots run longer than one transaction should: they open short ones of their own."""
-    database, materializer = get_database(request), request.app.state.materializer
-    taker = SnapshotTaker(
-        build_counter(database, materializer, project), build_results(database, materializer, project), project
-    )
-    return ExperimentChanges(
-        database,
-        lambda session, prepared: build_experiments(session, project.id, prepared),
-        taker,
-        DefinitionChecker(MetricQueryBuilder(database, project)),
-    )
+    return build_changes(ExperimentService, get_database(request), request.app.state.materializer, project)
 
 
 async def get_locked_experiment(experiment_id: ExperimentId, experiments: "ExperimentsDep") -> Experiment:
@@ -55,10 +49,15 @@ async def get_locked_experiment(experiment_id: ExperimentId, experiments: "Exper
     return await experiments.get(experiment_id, for_update=True)
 
 
-def build_experiments(
-    session: AsyncSession, project_id: int, prepared: Prepared = NOTHING_PREPARED
-) -> ExperimentService:
-    return ExperimentService(
+def build_experiments(session: AsyncSession, project_id: int) -> ExperimentService:
+    return build_service(ExperimentService, session, project_id)
+
+
+def build_service(
+    kind: type[ServiceT], session: AsyncSession, project_id: int, prepared: Prepared = NOTHING_PREPARED
+) -> ServiceT:
+    """Build what changes the experiments of a project, of one kind or another."""
+    return kind(
         ExperimentRepository(session, project_id),
         SavedMetricRepository(session, project_id),
         build_holdouts(session, project_id),
@@ -68,6 +67,21 @@ def build_experiments(
         build_activity_log(session, project_id),
         Outbox(WebhookRepository(session, project_id)),
         prepared.checked,
+    )
+
+
+def build_changes(
+    kind: type[ServiceT], database: Database, materializer: Materializer, project: Project
+) -> ExperimentChanges[ServiceT]:
+    """Build changes that take snapshots: they run longer than one transaction should, and open short ones."""
+    taker = SnapshotTaker(
+        build_counter(database, materializer, project), build_results(database, materializer, project), project
+    )
+    return ExperimentChanges(
+        database,
+        lambda session, prepared: build_service(kind, session, project.id, prepared),
+        taker,
+        DefinitionChecker(MetricQueryBuilder(database, project)),
     )
 
 

@@ -7,12 +7,11 @@ from pydantic import BaseModel, JsonValue
 
 from app.common import limits
 from app.common.errors import ValidationFailed
-from app.db.models import Experiment
 from app.experiments.compared_variants import refuse_impossible_exclusions
 from app.experiments.document_checks import VARIANTS
 from app.experiments.schemas import ExperimentUpdate
 from app.flags.filters import JsonDict, variant_keys, variants_of
-from app.metrics.queries.typed.schemas import MetricBody, copies_of
+from app.metrics.queries.typed.schemas import MetricBody
 from app.properties.budget import size_of
 
 # The fields of an experiment that are stored as a client sends them, and exported.
@@ -93,21 +92,3 @@ def refuse_foreign_variants(flag_filters: JsonDict, body: ExperimentUpdate) -> N
     if planned is not None:
         refuse_other_variants(variants_of(flag_filters), planned)
     refuse_impossible_exclusions(variant_keys(flag_filters), plain(body.stats_config))
-
-
-def copied_fields(experiment: Experiment) -> dict[str, Any]:
-    """Return what a copy of an experiment is created with, besides its name and the key of its flag."""
-    return {
-        "description": experiment.description,
-        "parameters": experiment.parameters,
-        "secondary_metrics": experiment.secondary_metrics,
-        "filters": experiment.filters,
-        "metrics": copies_of(experiment.metrics),
-        "metrics_secondary": copies_of(experiment.metrics_secondary),
-        "exposure_criteria": experiment.exposure_criteria,
-        "saved_metrics_ids": experiment.saved_metrics_ids,
-        "only_count_matured_users": experiment.only_count_matured_users,
-        "holdout_id": experiment.holdout_id,
-        "stats_config": experiment.stats_config or None,
-        "decision_criteria": experiment.decision_criteria or None,
-    }

@@ -18,6 +18,7 @@ Action: TypeAlias = Literal[
     "archive",
     "unarchive",
     "freeze_exposure",
+    "unfreeze_exposure",
 ]
 Conclusion: TypeAlias = Literal["won", "lost", "inconclusive", "stopped_early", "invalid"]
 
@@ -28,6 +29,7 @@ _PAUSED = "Experiment is already paused."
 _NOT_PAUSED = "Experiment is not paused."
 _NOT_ENDED = "Experiment has not ended yet."
 _ENDED = "Experiment has already ended."
+NOT_FROZEN = "The exposure of the experiment is not frozen."
 _FROZEN = "The exposure of the experiment is already frozen."
 
 # The text that refuses an action in a status; without one the action is allowed.
@@ -64,6 +66,8 @@ _REFUSALS: Final[Mapping[Action, Mapping[Status, str]]] = {
         "exposure_frozen": _FROZEN,
         "stopped": _ENDED,
     },
+    # What is paused may be frozen too: its service looks at that.
+    "unfreeze_exposure": dict.fromkeys(("draft", "scheduled", "running", "paused", "stopped"), NOT_FROZEN),
 }
 
 

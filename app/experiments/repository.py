@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, case, cast, func, select
+from sqlalchemy import ColumnElement, Select, Text, bindparam, case, cast, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute, contains_eager
 
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks
 from app.db.database import Database
-from app.db.models import Experiment, ExperimentNotice, FeatureFlag, SavedMetric, User, utc_now
+from app.db.models import Experiment, ExperimentNotice, ExperimentVerdict, FeatureFlag, SavedMetric, User, utc_now
 from app.db.sizes import size_of
+from app.db.upserts import insert_or_update
 from app.experiments.lifecycle import Status, status_of
 
 CHANGED_EXPERIMENTS = "changed_experiments"  # in a session's ``info``: whether its transaction changes experiments
@@ -94,6 +95,7 @@ class ExperimentRecord(NamedTuple):
     author_email: str
     created_at: dt.datetime
     updated_at: dt.datetime
+    verdict: str | None
 
     @property
     def status(self) -> Status:
@@ -147,9 +149,11 @@ _RECORDS: Select[*tuple[Any, ...]] = (
         User.email,
         Experiment.created_at,
         Experiment.updated_at,
+        _text_of(ExperimentVerdict.document),
     )
     .join(Experiment.feature_flag)
     .outerjoin(Experiment.created_by)
+    .outerjoin(ExperimentVerdict, ExperimentVerdict.experiment_id == Experiment.id)
     .where(Experiment.project_id == bindparam("project_id"))
 )
 _SIZES: Select[*tuple[Any, ...]] = _RECORDS.with_only_columns(
@@ -169,6 +173,7 @@ _SIZES: Select[*tuple[Any, ...]] = _RECORDS.with_only_columns(
             _VARIANTS,
             Experiment.description,
             Experiment.conclusion_comment,
+            ExperimentVerdict.document,
         )
     ).label("size"),
     maintain_column_froms=True,
@@ -208,6 +213,17 @@ class ExperimentQueries:
         return count
 
 
+@functools.cache
+def _one_experiment(*, for_update: bool) -> Select[Experiment]:
+    """Return the query of an experiment with its flag, built once: that takes longer than to execute it."""
+    query = _with_flags().where(Experiment.project_id == bindparam("project_id"), Experiment.id == bindparam("id"))
+    return query.with_for_update(of=(Experiment, FeatureFlag)) if for_update else query
+
+
+def _with_flags() -> Select[Experiment]:
+    return select(Experiment).join(Experiment.feature_flag).options(contains_eager(Experiment.feature_flag))
+
+
 class ExperimentRepository:
     """Bound to one project when built, so no query can forget the tenant."""
 
@@ -216,22 +232,15 @@ class ExperimentRepository:
         self._project_id = project_id
 
     def _select(self) -> Select[Experiment]:
-        return (
-            select(Experiment)
-            .join(Experiment.feature_flag)
-            .where(Experiment.project_id == self._project_id)
-            .options(contains_eager(Experiment.feature_flag))
-        )
+        return _with_flags().where(Experiment.project_id == self._project_id)
 
     async def get(self, experiment_id: int, *, for_update: bool = False) -> Experiment | None:
         """Return an experiment with its flag, on request both locked against other writers.
 
         A row that is joined but not locked would be returned as it was before the wait for the lock.
         """
-        query = self._select().where(Experiment.id == experiment_id)
-        if for_update:
-            query = query.with_for_update(of=(Experiment, FeatureFlag))
-        experiment = await self._session.scalar(query)
+        query = _one_experiment(for_update=for_update)
+        experiment = await self._session.scalar(query, {"project_id": self._project_id, "id": experiment_id})
         if experiment is not None:
             await self._load_saved_metrics([experiment])
         return experiment
@@ -274,6 +283,37 @@ class ExperimentRepository:
         query = self._select().where(planned, ~Experiment.archived, _HAS_NO_PAST_END).order_by(Experiment.id)
         found = await self._session.scalars(query, {_NOW: now})
         return await self._load_saved_metrics(found.all())
+
+    async def undecided(self, now: dt.datetime, before: dt.datetime) -> Sequence[Experiment]:
+        """Return the started experiments without a verdict, with one from before a time, or from before their end."""
+        is_old = _IS_OPEN & (ExperimentVerdict.decided_at < before)
+        is_early = _HAS_ENDED & (ExperimentVerdict.decided_at < Experiment.end_date)
+        wanted = ExperimentVerdict.experiment_id.is_(None) | is_old | is_early
+        query = (
+            self._select()
+            .outerjoin(ExperimentVerdict, ExperimentVerdict.experiment_id == Experiment.id)
+            .where(Experiment.start_date <= _AT, ~Experiment.archived, wanted)
+            .order_by(Experiment.id)
+        )
+        found = await self._session.scalars(query, {_NOW: now})
+        return await self._load_saved_metrics(found.all())
+
+    async def keep_verdict(self, experiment_id: int, verdict: Mapping[str, Any] | None, now: dt.datetime) -> None:
+        values = {"document": verdict, "decided_at": now}
+        await insert_or_update(
+            self._session,
+            ExperimentVerdict,
+            {ExperimentVerdict.experiment_id: experiment_id},
+            values,
+            where=ExperimentVerdict.decided_at <= now,
+        )
+
+    async def forget_verdict(self, experiment_id: int) -> None:
+        await self._session.execute(
+            delete(ExperimentVerdict)
+            .where(ExperimentVerdict.experiment_id == experiment_id)
+            .execution_options(synchronize_session=False)
+        )
 
     async def lock_upkeep(self) -> None:
         """Wait until no other process changes experiments by itself."""

@@ -8,10 +8,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
+from app.accounts.idempotency.dependencies import ONCE, REUSED, KeyedRoute
 from app.common.errors import ValidationFailed
 from app.common.ids import read_id
 from app.db.models import Experiment, utc_now
 from app.experiments.changes import ExperimentChanges
+from app.experiments.copies import left_out_of_copy
 from app.experiments.dependencies import (
     ExperimentChangesDep,
     ExperimentId,
@@ -33,16 +35,19 @@ from app.experiments.schemas import (
 )
 from app.experiments.service import ExperimentService
 from app.http import openapi
-from app.http.conditional_requests import IfMatch, answer, refuse_changed, tagged
+from app.http.conditional_requests import IfMatch, answer, entity_tag, refuse_changed, tagged
 from app.http.pagination import PaginationDep
 from app.http.query_params import read_text
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
-from app.http.strictness import OF_2022, report_unknown_values
+from app.http.strictness import OF_2022, report, report_unknown_values
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/experiments", tags=["Experiments"], dependencies=[require_scope("experiment")]
+    route_class=KeyedRoute,
+    prefix="/api/projects/{project_id}/experiments",
+    tags=["Experiments"],
+    dependencies=[require_scope("experiment")],
 )
 
 
@@ -89,6 +94,7 @@ def _read(record: ExperimentRecord) -> Mapping[str, object]:
         "uses_existing_flag": record.uses_existing_flag,
         "variants": _pass("[]" if record.variants in {None, _NULL} else record.variants),
         "allowed_actions": allowed_actions(record.status, is_archived=record.archived),
+        "verdict": _pass(record.verdict),
     }
 
 
@@ -110,8 +116,14 @@ def _write(record: ExperimentRecord) -> bytes:
     return msgspec.json.encode(_read(record))
 
 
+def _tag(record: ExperimentRecord) -> str:
+    """Return the tag of an experiment. Its verdict changes by itself, and is no change that `If-Match` looks for."""
+    return entity_tag(_write(record._replace(verdict=None)), (record.verdict or "").encode())
+
+
 async def answer_experiment(experiments: ExperimentService, experiment: Experiment, status_code: int = 200) -> Response:
-    return answer(_write(await experiments.record(experiment)), status_code)
+    record = await experiments.record(experiment)
+    return answer(_write(record), status_code, _tag(record))
 
 
 async def get_unchanged_experiment(
@@ -119,7 +131,7 @@ async def get_unchanged_experiment(
 ) -> Experiment:
     """The experiment, locked against other writers; 412 if it does not match the client's `If-Match`."""
     if if_match is not None:
-        refuse_changed(_write(await experiments.record(experiment)), if_match)
+        refuse_changed(_tag(await experiments.record(experiment)), if_match)
     return experiment
 
 
@@ -151,7 +163,7 @@ async def get_change(
     if_match: IfMatch = None,
 ) -> Change:
     """A change of an experiment that exists and matches `If-Match`: both are checked before the body."""
-    refuse_changed(_write(await experiments.get(experiment_id)), if_match)
+    refuse_changed(_tag(await experiments.get(experiment_id)), if_match)
     return Change(experiment_id, if_match, changes)
 
 
@@ -222,7 +234,11 @@ async def list_experiments(
 
 
 @router.post(
-    "/", status_code=201, summary="Create an experiment", responses=tagged(ExperimentRead, 201), dependencies=[OF_2022]
+    "/",
+    status_code=201,
+    summary="Create an experiment",
+    responses=tagged(ExperimentRead, 201) | REUSED,
+    dependencies=[OF_2022, ONCE],
 )
 async def create_experiment(
     user: UserDep,
@@ -242,7 +258,8 @@ async def create_experiment(
 )
 async def retrieve_experiment(experiment_id: ExperimentId, experiments: ExperimentViewsDep) -> Response:
     """Return one experiment. With its `ETag` as `If-Match`, a change is refused if another one came first."""
-    return answer(_write(await experiments.get(experiment_id)))
+    record = await experiments.get(experiment_id)
+    return answer(_write(record), tag=_tag(record))
 
 
 @router.put("/{experiment_id}/", summary="Replace an experiment", responses=_CHANGED, dependencies=[OF_2022])
@@ -399,18 +416,24 @@ async def unarchive_experiment(
     "/{experiment_id}/duplicate/",
     status_code=201,
     summary="Duplicate an experiment",
-    responses=tagged(ExperimentRead, 201),
+    responses=tagged(ExperimentRead, 201) | REUSED,
+    dependencies=[ONCE],
 )
 async def duplicate_experiment(
+    request: Request,
     experiment: LockedExperimentDep,
     user: UserDep,
     experiments: ExperimentsDep,
     body: Annotated[ExperimentDuplicate, body_of(ExperimentDuplicate)],
 ) -> Response:
-    """Create a draft with the same metrics, variants and participants, and a flag of its own.
+    """Create a draft with the same metrics, variants, participants, ramp and circuit breakers, and a flag of its own.
 
-    The variants come from `parameters`, as at creation, even if the flag was changed since.
+    The variants come from `parameters`, as at creation, even if the flag was changed since. Circuit breakers are armed
+    again. The times of the schedule are of one run; where there are any, a `Warning` header says that they were not
+    copied. Snapshots, the conclusion, links, the log and a freeze stay with the original.
     """
+    for text in left_out_of_copy(experiment):
+        report(request, text)
     return await answer_experiment(experiments, await experiments.duplicate(experiment, body, user), 201)
 
 

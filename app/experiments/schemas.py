@@ -1,6 +1,7 @@
 """Request and response bodies of experiments."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
@@ -8,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
 from app.common import limits
+from app.common.errors import ValidationFailed
 from app.common.ids import MAX_ID
 from app.experiments.automation.schemas import BREAKERS_EXAMPLE, SCHEDULE_EXAMPLE, CircuitBreakers, Schedule
 from app.experiments.document_checks import check_filters, check_parameters, check_secondary
@@ -21,6 +23,8 @@ from app.experiments.lifecycle import Action, Status
 from app.experiments.lifecycle import Conclusion as ConclusionName
 from app.experiments.scorecard.schemas import DecisionCriteria, ExperimentStatsConfig
 from app.experiments.typed_metrics import check_before_storing, check_metrics
+from app.experiments.verdicts.schemas import VerdictRead
+from app.flags.filters import compile_conditions
 from app.http.fields import (
     Boolean,
     Json,
@@ -165,13 +169,17 @@ class ExperimentDocuments(RequestBody):
             return
         parameters = parse_form_json(document.get("parameters"))
         exposure = parameters.get("custom_exposure_filter") if isinstance(parameters, Mapping) else None
-        await check_before_storing("filters", check_conditions(parse_form_json(document.get("filters"))))
+        filters = parse_form_json(document.get("filters"))
+        await check_before_storing("filters", check_conditions(filters))
         await check_before_storing(
             "secondary_metrics", check_secondary_conditions(parse_form_json(document.get("secondary_metrics")))
         )
         await check_before_storing("parameters", check_conditions(exposure))
         for field in ("metrics", "metrics_secondary", "exposure_criteria"):
             await check_before_storing(field, check_typed_conditions(parse_form_json(document.get(field))))
+        if isinstance(filters, dict):  # the participants, who are conditions of the flag
+            with suppress(ValidationFailed):
+                await compile_conditions({"groups": [{"properties": filters.get("properties")}]})
 
 
 class ExperimentCreate(ExperimentDocuments):
@@ -373,4 +381,8 @@ class ExperimentRead(ResponseBody):
     allowed_actions: list[Action] = Field(
         description="What the status allows; `launch/` may still refuse what cannot be counted.",
         examples=[["pause", "end", "ship_variant", "reset", "freeze_exposure"]],
+    )
+    verdict: VerdictRead | None = Field(
+        description="What the data said last, from `decision/`: the background forms it within minutes, and forgets it "
+        "when the experiment changes. Null until there is one, and where the data cannot be counted."
     )

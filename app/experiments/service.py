@@ -20,11 +20,11 @@ from app.experiments.automation.planning import (
 )
 from app.experiments.automation.schemas import read_schedule, stored_schedule
 from app.experiments.compared_variants import refuse_impossible_exclusions
+from app.experiments.copies import copied_fields
 from app.experiments.current_state import current_status, state_of
 from app.experiments.documents import (
     STORED_AS_SENT,
     aggregation_group_type_index,
-    copied_fields,
     participants,
     plain,
     refuse_foreign_variants,
@@ -413,6 +413,7 @@ class ExperimentService:
     async def _store(self, experiment: Experiment, activity: str, changed_by: User | None, before: State) -> None:
         experiment.updated_at = utc_now()
         await self._experiments.flush()
+        await self._experiments.forget_verdict(experiment.id)
         await self._record(experiment, activity, changed_by, before=before, after=state_of(experiment))
 
     async def _record(

@@ -15,6 +15,7 @@ from app.properties.filters import Condition, InvalidFilter, Node, canonical, co
 from app.properties.matcher import compile_filter
 from app.properties.operators import TEXT_OPERATORS, complement_of
 from app.properties.subjects import named_flag
+from app.properties.validation import compile_patterns
 
 JsonDict: TypeAlias = dict[str, JsonValue]
 
@@ -180,6 +181,23 @@ def check_limits(filters: JsonDict) -> None:
                 budget.count(group["properties"])
             else:
                 budget.add_condition()
+    except InvalidFilter as error:
+        raise _refusal_of(error) from error
+
+
+async def compile_conditions(filters: JsonDict) -> None:
+    """Compile the regular expressions of filters, in slices of time on the event loop.
+
+    It is done before a transaction begins: those of the largest filters that are accepted take a second.
+
+    Raises
+    ------
+    ValidationFailed
+        As ``check_limits``, and when the expressions are too large together.
+    """
+    check_limits(filters)
+    try:
+        await compile_patterns(conditions_in(filters))
     except InvalidFilter as error:
         raise _refusal_of(error) from error
 

@@ -10,6 +10,7 @@ from app.flags.filters import JsonDict, is_percentage
 
 _VARIANT_PREFIX: Final = "holdout-"
 _MAX_ID_CHARACTERS: Final = 100
+_NAMES: Final = frozenset({"holdout", "holdout_groups"})  # the newer form, and the older one
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,15 @@ def read_holdout(filters: JsonDict) -> Holdout | None:
 
 def with_holdout(filters: JsonDict, holdout: JsonDict | None) -> JsonDict:
     """Return the filters with a holdout (``id`` and ``exclusion_percentage``) in place of theirs; None removes it."""
-    rest: JsonDict = {name: value for name, value in filters.items() if name not in {"holdout", "holdout_groups"}}
+    rest: JsonDict = {name: value for name, value in filters.items() if name not in _NAMES}
     return rest if holdout is None else {**rest, "holdout": holdout}
+
+
+def keep_holdout(filters: JsonDict, before: JsonDict) -> JsonDict:
+    """Return new filters with the holdout from before, unless they say something of it themselves, if only null."""
+    if _NAMES & filters.keys():
+        return filters
+    return {**filters, **{name: value for name, value in before.items() if name in _NAMES}}
 
 
 def validate_holdout(filters: JsonDict) -> None:

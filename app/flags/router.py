@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
+from app.accounts.idempotency.dependencies import ONCE, REUSED, KeyedRoute
 from app.common.errors import ValidationFailed
 from app.db.models import FeatureFlag
 from app.flags.dependencies import FlagsDep, LockedFlagDep, get_flag
@@ -14,7 +15,7 @@ from app.flags.repository import FlagSelection
 from app.flags.responses import read_flag
 from app.flags.schemas import FlagCreate, FlagRead, FlagReplace, FlagUpdate
 from app.http import openapi
-from app.http.conditional_requests import IfMatch, answer, refuse_changed, tagged
+from app.http.conditional_requests import IfMatch, answer, entity_tag, refuse_changed, tagged
 from app.http.pagination import PaginationDep
 from app.http.query_params import read_text
 from app.http.request_body import body_of
@@ -24,6 +25,7 @@ from app.http.strictness import OF_2022, report
 from app.http.unknown_names import name_some
 
 router = APIRouter(
+    route_class=KeyedRoute,
     prefix="/api/projects/{project_id}/feature_flags",
     tags=["Feature flags"],
     dependencies=[require_scope("feature_flag"), OF_2022],
@@ -66,7 +68,7 @@ def _report_ignored(request: Request, filters: JsonDict | None, *, is_change: bo
 
 async def get_unchanged_flag(flag: LockedFlagDep, if_match: IfMatch = None) -> FeatureFlag:
     """The flag, locked against other writers, if its current state has the entity tag in `If-Match`."""
-    refuse_changed(_write(flag), if_match)
+    refuse_changed(entity_tag(_write(flag)), if_match)
     return flag
 
 
@@ -94,7 +96,9 @@ async def list_feature_flags(
     return pagination.page(count, [read_flag(flag) for flag in rows])
 
 
-@router.post("/", status_code=201, summary="Create a feature flag", responses=tagged(FlagRead, 201))
+@router.post(
+    "/", status_code=201, summary="Create a feature flag", responses=tagged(FlagRead, 201) | REUSED, dependencies=[ONCE]
+)
 async def create_feature_flag(
     request: Request, user: UserDep, flags: FlagsDep, body: Annotated[FlagCreate, body_of(FlagCreate)]
 ) -> Response:
@@ -134,6 +138,8 @@ async def update_feature_flag(
     body: Annotated[FlagUpdate, body_of(FlagUpdate)],
 ) -> Response:
     """Change the fields that are sent; `filters` are replaced as a whole. `{"deleted": true}` deletes the flag.
+
+    A holdout stays if the new `filters` have neither `holdout` nor `holdout_groups`; `"holdout": null` removes it.
 
     A flag may be changed while its experiment runs: results are about its current variants. Deleting a flag keeps its
     experiment. `{"deleted": false}` restores the flag, unless another flag has taken its key.

@@ -1,11 +1,16 @@
 """The feature flag as clients write and read it."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, JsonValue
 
 from app.accounts.users import UserBasic
-from app.http.fields import BlankableText, Boolean, JsonObject, Omittable, Text, UtcDatetime
+from app.common.errors import ValidationFailed
+from app.flags.filters import compile_conditions
+from app.flags.options import with_enrollment
+from app.http.fields import BlankableText, Boolean, JsonObject, Omittable, Text, UtcDatetime, parse_form_json
 from app.http.schemas import RequestBody, ResponseBody
 
 FILTERS_EXAMPLE: dict[str, JsonValue] = {
@@ -47,7 +52,19 @@ Active = Annotated[Boolean, Field(description="Inactive flags evaluate to false 
 Continuity = Annotated[Boolean, Field(description="Keep a person's variant when they log in.")]
 
 
-class FlagCreate(RequestBody):
+class FlagDocument(RequestBody):
+    """A body with the filters of a flag."""
+
+    @classmethod
+    async def prepare(cls, document: object) -> None:
+        """Compile the regular expressions of the conditions."""
+        filters = parse_form_json(document.get("filters")) if isinstance(document, Mapping) else None
+        if isinstance(filters, dict):
+            with suppress(ValidationFailed):  # other refusals of the body come first
+                await compile_conditions(with_enrollment(filters))
+
+
+class FlagCreate(FlagDocument):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"key": "checkout", "name": "Green checkout button", "filters": FILTERS_EXAMPLE}]
@@ -62,14 +79,17 @@ class FlagCreate(RequestBody):
     ensure_experience_continuity: Continuity = False
 
 
-class FlagUpdate(RequestBody):
+class FlagUpdate(FlagDocument):
     """A partial update: only fields that were sent are applied."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"active": False}]})
 
     name: Omittable[Name] = None
     key: Omittable[Key] = None
-    filters: Omittable[Filters] = Field(default=None, description="Replaced as a whole; ignored without `groups`.")
+    filters: Omittable[Filters] = Field(
+        default=None,
+        description="Replaced as a whole, but for a holdout that they do not name; ignored without `groups`.",
+    )
     deleted: Omittable[Deleted] = None
     active: Omittable[Active] = None
     ensure_experience_continuity: Omittable[Continuity] = None

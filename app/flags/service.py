@@ -14,9 +14,8 @@ from app.flags.filters import (
     DEFAULT_VARIANTS,
     JsonDict,
     build_filters,
-    check_limits,
     cohorts_of,
-    conditions_in,
+    compile_conditions,
     dependencies_of,
     rewrite_filters,
     ship,
@@ -24,15 +23,13 @@ from app.flags.filters import (
     validate_split,
     with_groups,
 )
-from app.flags.holdouts import with_holdout
+from app.flags.holdouts import keep_holdout, with_holdout
 from app.flags.interventions import freeze
 from app.flags.options import validate_options, with_enrollment
 from app.flags.payloads import validate_payloads
 from app.flags.repository import FlagRepository, FlagSelection, KeyTaken
 from app.flags.schemas import FlagCreate, FlagUpdate
 from app.people.cohorts.service import CohortService
-from app.properties.filters import InvalidFilter
-from app.properties.validation import compile_patterns
 
 MAX_KEY_CHARACTERS = 400
 
@@ -125,9 +122,10 @@ class FlagService:
         if is_deleted and not flag.deleted:
             await self._refuse_if_others_depend(flag)
         if body.filters is not None and "groups" in body.filters:
-            await self._validate(body.filters, flag.id)
-            validate_payloads(body.filters)
-            flag.filters = body.filters
+            filters = keep_holdout(body.filters, flag.filters)
+            await self._validate(filters, flag.id)
+            validate_payloads(filters)
+            flag.filters = filters
         for field in _STORED_AS_SENT:
             if field in body.model_fields_set:
                 setattr(flag, field, getattr(body, field))
@@ -242,11 +240,7 @@ class FlagService:
     async def _validate(self, filters: JsonDict, flag_id: int | None = None) -> None:
         validate_options(filters)
         tried = with_enrollment(filters)
-        check_limits(tried)
-        try:
-            await compile_patterns(conditions_in(tried))
-        except InvalidFilter as error:
-            raise ValidationFailed(error.detail, code=error.code, attr="filters") from error
+        await compile_conditions(tried)
         validate_filters(tried)
         await self._check_cohorts(filters)
         await self._check_flags(filters, flag_id)

@@ -23,24 +23,35 @@ def tagged(model: type[BaseModel], status: int = 200) -> dict[int | str, dict[st
     return {status: {"model": model, "headers": {"ETag": tag}}}
 
 
-def answer(body: bytes, status_code: int = 200) -> Response:
-    return Response(body, status_code, {"ETag": entity_tag(body)}, media_type="application/json")
+def answer(body: bytes, status_code: int = 200, tag: str | None = None) -> Response:
+    """Return a body with its tag; ``tag`` is that of an object which the body shows in another form."""
+    return Response(body, status_code, {"ETag": tag or entity_tag(body)}, media_type="application/json")
 
 
-def refuse_changed(body: bytes, if_match: str | None) -> None:
-    """Refuse a change with 412 if ``If-Match`` does not match the current body of the object."""
-    if if_match is not None and not is_match(if_match, entity_tag(body)):
+def refuse_changed(tag: str, if_match: str | None) -> None:
+    """Refuse a change with 412 if ``If-Match`` does not match the current tag of the object."""
+    if if_match is not None and not is_match(if_match, tag):
         raise PreconditionFailed
 
 
-def entity_tag(body: bytes) -> str:
-    """Return a strong entity tag: equal bytes have equal tags."""
-    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+def entity_tag(body: bytes, passing: bytes = b"") -> str:
+    """Return a strong entity tag: equal bytes have equal tags.
+
+    ``passing`` is what changes by itself in an object: it has a part of the tag, which ``is_match`` leaves out.
+    """
+    tag = hashlib.sha256(body).hexdigest()[:32]
+    return f'"{tag}-{hashlib.sha256(passing).hexdigest()[:8]}"' if passing else f'"{tag}"'
 
 
 def is_match(header: str, tag: str) -> bool:
     """Whether an ``If-Match`` header matches a tag. Weak tags never match."""
-    return any(given.strip() in ("*", tag) for given in header.split(","))
+    return any(given.strip() == "*" or _lasting(given.strip()) == _lasting(tag) for given in header.split(","))
+
+
+def _lasting(tag: str) -> str:
+    """Return a tag without the part of what changes by itself."""
+    lasting, dash, _ = tag.partition("-")
+    return f'{lasting}"' if dash else tag
 
 
 def is_known(header: str, tag: str) -> bool:

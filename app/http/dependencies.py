@@ -17,7 +17,7 @@ from app.common.errors import StillCounting
 from app.common.ids import read_id
 from app.common.progress import Progress
 from app.db.database import Database
-from app.http.request_body import read_bytes
+from app.http.request_body import prepare_body
 from app.settings import Settings
 
 logger = logging.getLogger("abacus")
@@ -40,8 +40,8 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
         async with get_database(request).read() as session:
             yield session
         return
-    await read_bytes(request)  # before the transaction: a slow client must not block other writers
-    async with get_database(request).write() as session:
+    await prepare_body(request)  # before the transaction: no slow client and no costly body may block other writers
+    async with get_database(request).write(owner=request.path_params.get("project_id")) as session:
         yield session
 
 

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from app.common.errors import AppError, MethodNotAllowed, NotFound, Unavailable
 from app.db.errors import DATABASE_ERRORS, describe, is_transient_database_error
+from app.http.answered_before import AnsweredBefore, answer_again
 from app.http.schemas import ErrorBody
 from app.http.unserved_addresses import answer_sdk
 
@@ -66,6 +67,7 @@ async def handle_database_error(request: Request, error: Exception) -> JSONRespo
 
 _HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]] = {
     AppError: handle_app_error,
+    AnsweredBefore: answer_again,
     HTTPException: handle_http_exception,
     RequestValidationError: handle_request_validation,
     **dict.fromkeys(DATABASE_ERRORS, handle_database_error),

@@ -13,11 +13,19 @@ from typing import Any, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.common import limits
-from app.common.errors import ParseError, PayloadTooLarge, RequestTimeout, UnsupportedMediaType, ValidationFailed
+from app.common.errors import (
+    AppError,
+    ParseError,
+    PayloadTooLarge,
+    RequestTimeout,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
 from app.http.forms import MULTIPART, URL_ENCODED, Form, parse_multipart, read_url_encoded
 from app.http.schemas import RequestBody
 from app.http.strictness import report_unknown_fields
@@ -257,13 +265,18 @@ class _BodyReader:
         self._limit = limit
         self._checkboxes = [name for name in _CHECKBOX_FIELDS if name in model.model_fields]
 
-    async def __call__(self, request: Request) -> BaseModel:
+    async def prepare(self, request: Request) -> object:
+        """Return the body as it was sent, after the part of its validation that is done in slices."""
         document = await read_document(request, self._limit)
         if issubclass(self.model, RequestBody):
             with contextlib.suppress(
                 UnicodeError, RecursionError
             ):  # half a character, or too deep: validation refuses it
                 await self.model.prepare(document)
+        return document
+
+    async def __call__(self, request: Request) -> BaseModel:
+        document = await self.prepare(request)
         if isinstance(document, Form) and request.method != "PATCH":
             document = {**dict.fromkeys(self._checkboxes, False), **document}
         body = validate(self.model, document)
@@ -273,6 +286,19 @@ class _BodyReader:
         return body
 
 
+async def prepare_body(request: Request) -> None:
+    """Read the body of a request, and do what takes long of its validation, before a transaction begins.
+
+    What is wrong with its content is left to the endpoint, whose other refusals may come first.
+    """
+    await read_bytes(request)
+    route = request.scope.get("route")
+    reader = _reader_of(route.dependant) if isinstance(route, APIRoute) else None
+    if reader is not None:
+        with contextlib.suppress(AppError):
+            await reader.prepare(request)
+
+
 def body_of(model: type[BaseModel], *, limit: int = limits.BODY_BYTES.value) -> Any:  # noqa: ANN401  # Depends has no public type
     """Return the dependency that reads a model from the body, of at most ``limit`` bytes."""
     return Depends(_BodyReader(model, limit))
@@ -280,7 +306,12 @@ def body_of(model: type[BaseModel], *, limit: int = limits.BODY_BYTES.value) -> 
 
 def body_model(dependant: Dependant) -> type[BaseModel] | None:
     """Return the model of an endpoint's request body, if any."""
-    return next((call.model for call in _calls(dependant) if isinstance(call, _BodyReader)), None)
+    reader = _reader_of(dependant)
+    return None if reader is None else reader.model
+
+
+def _reader_of(dependant: Dependant) -> _BodyReader | None:
+    return next((call for call in _calls(dependant) if isinstance(call, _BodyReader)), None)
 
 
 def _calls(dependant: Dependant) -> Iterator[Callable[..., Any] | None]:

@@ -18,6 +18,7 @@ from app.http.unknown_names import name_some
 
 Policy: TypeAlias = Literal["refused", "reported", "ignored"]
 
+LISTED: Final = "warnings"  # the texts in answers to changes, which clients may send back
 WARNINGS: Final = "abacus.warnings"  # in a request's scope: texts for the ``Warning`` header
 # What every private endpoint reads: the key, and the format of the response.
 _GENERAL: Final = frozenset({PERSONAL_API_KEY, "format"})
@@ -81,7 +82,7 @@ def refusal_of_parameters(unknown: Sequence[str], known: Sequence[str]) -> Valid
 
 def report_unknown_fields(request: Request, document: Iterable[str], known: Iterable[str]) -> None:
     """Report the fields of a body of 2022 that are ignored."""
-    understood = {PERSONAL_API_KEY, *known}
+    understood = {PERSONAL_API_KEY, LISTED, *known}
     unknown = [name for name in document if name not in understood]
     if unknown:
         report(request, f"Ignored unknown fields of the body: {name_some(unknown)}.")

@@ -19,9 +19,9 @@ _DEVIATIONS = 4.5  # standard deviations from the mean, beyond which a density i
 def posterior_of(analysis: AnalysisRead, variant: VariantAnalysisRead) -> Posterior | None:
     """Return the posterior behind a variant's figures: None where the data do not define one.
 
-    Means and ratios have a normal one, which its mean and its interval give back.
+    Means and ratios have a normal one, as adjusted shares do, which its mean and its interval give back.
     """
-    if analysis.metric_type == "funnel" and variant.sum is not None:
+    if analysis.metric_type == "funnel" and variant.sum is not None and variant.theta is None:
         return BetaPosterior.from_counts(variant.sum, variant.number_of_samples - variant.sum)
     if analysis.metric_type == "count" and variant.sum is not None:
         return GammaPosterior.from_counts(variant.sum, variant.number_of_samples)

@@ -14,7 +14,7 @@ from app.accounts.projects.service import ProjectService
 from app.common.errors import NotAuthenticated
 from app.common.ids import read_id
 from app.db.database import Database
-from app.db.models import Experiment, Project
+from app.db.models import Experiment, FeatureFlag, Project
 from app.experiments.counting.dependencies import build_counter
 from app.experiments.dependencies import ExperimentId, get_detached_experiment
 from app.experiments.health.definition import DefinitionChecker
@@ -23,6 +23,7 @@ from app.experiments.phases.dependencies import build_launch_checklist
 from app.experiments.repository import ExperimentQueries
 from app.experiments.scorecard.dependencies import build_scorecards
 from app.experiments.sharing import SharedCounts
+from app.flags.filters import group_type_index_of
 from app.http.dependencies import get_database, time_limit
 from app.metrics.facts.materializer import Materializer
 from app.metrics.queries.service import MetricQueryBuilder
@@ -30,6 +31,7 @@ from app.pages.credentials import read_token
 from app.pages.listing.service import VerdictService
 from app.pages.service import PageService
 from app.pages.visits import Visit
+from app.people.groups.repository import GroupRepository
 
 _MAX_LINKED_PROJECTS = 100
 _SECONDS_UNTIL_PROGRESS = 5.0
@@ -97,6 +99,13 @@ async def get_page_projects(request: Request, access: PageAccessDep, project: Pa
     async with get_database(request).read() as session:
         _, projects = await ProjectService(session, access.user).page(_MAX_LINKED_PROJECTS, 0)
         return projects
+
+
+async def load_unit(request: Request, project: Project, flag: FeatureFlag) -> str:
+    """Return what a flag assigns, in the plural: persons, or the name of a type of groups."""
+    type_index = group_type_index_of(flag.filters)
+    async with get_database(request).read() as session:
+        return await GroupRepository(session, project.id).unit(type_index)
 
 
 async def get_page_experiments(request: Request, project: PageProjectDep) -> ExperimentViews:

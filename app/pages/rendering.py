@@ -15,10 +15,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from app import VERSION
-from app.common.nouns import capitalized
+from app.common.nouns import capitalized, none_of
+from app.common.time_slices import TimeSlices
 from app.experiments.results.service import has_target
 from app.pages import figures, formatting, metric_texts
 from app.pages.actions.catalog import describe_done, offered
+from app.pages.automation import describe_automation
 from app.pages.figures import Figure
 from app.pages.service import ExperimentPage
 from app.pages.visits import Visit
@@ -93,11 +95,28 @@ def content_policy(*, is_file: bool = False) -> str:
     return "; ".join(rules if is_file else [*rules, "frame-ancestors 'none'"])
 
 
-def render(template: str, **values: object) -> str:
-    return _environment().get_template(template).render(**values)
+def prepare() -> None:
+    """Compress the assets and compile the templates, which takes too long for the event loop."""
+    environment = _environment()
+    for name in environment.list_templates():
+        environment.get_template(name)
 
 
-def render_experiment(
+async def render(template: str, **values: object) -> str:
+    """Render a page in slices, between which other requests are served."""
+    return await _render(template, TimeSlices(rests=True), values)
+
+
+async def _render(template: str, slices: TimeSlices, values: Mapping[str, object]) -> str:
+    pieces = []
+    for piece in _environment().get_template(template).generate(values):
+        pieces.append(piece)
+        if slices.are_over():
+            await slices.pause()
+    return "".join(pieces)
+
+
+async def render_experiment(
     page: ExperimentPage, link: Callable[..., str] | None, visit: Visit | None = None, done: str = ""
 ) -> str:
     """Return an experiment's page; without ``link`` as one file that can be sent and printed.
@@ -105,18 +124,22 @@ def render_experiment(
     Without a ``visit`` it is read by people who are not signed in, and offers nothing to do. ``done`` names the action
     that led here.
     """
+    slices = TimeSlices(rests=True)
+    await slices.pause()
     charts = build_charts(page)
-    return render(
-        "experiment.html",
-        page=page,
-        charts=charts,
-        data=write_data([chart.data for chart in charts]),
-        colors=_colors(page),
-        link=link,
-        visit=visit,
-        actions=offered(page.experiment),
-        done=describe_done(done),
-    )
+    values = {
+        "page": page,
+        "charts": charts,
+        "data": write_data([chart.data for chart in charts]),
+        "colors": _colors(page),
+        "link": link,
+        "visit": visit,
+        "actions": offered(page.experiment),
+        "automation": describe_automation(page.experiment, page.timezone),
+        "done": describe_done(done),
+    }
+    await slices.pause()
+    return await _render("experiment.html", slices, values)
 
 
 def build_charts(page: ExperimentPage) -> Sequence[Figure]:
@@ -159,6 +182,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,  # else the files are looked at for each page
     )
     environment.globals |= {
         "version": VERSION,
@@ -176,6 +200,7 @@ def _environment() -> Environment:
         "cut_change": metric_texts.cut_change,
         "shapes": SHAPES,
         "capitalized": capitalized,
+        "none_of": none_of,
         "has_target_of_2022": has_target,
         "utc": ZoneInfo("UTC"),
         "format_level": metric_texts.format_level,

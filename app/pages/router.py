@@ -56,7 +56,7 @@ async def show_experiments(
 ) -> HTMLResponse:
     asked, project = read_list(request.query_params), visit.project
     count, records = await experiments.page(asked.select(visit.user.id), PAGE_ITEMS, asked.offset)
-    return show(
+    return await show(
         request,
         "experiments.html",
         visit=visit,
@@ -64,7 +64,7 @@ async def show_experiments(
         timezone=ZoneInfo(project.timezone),
         projects=projects,
         experiments=records,
-        verdicts=await verdicts.of([record.id for record in records]),
+        verdicts=await verdicts.of(records),
         count=count,
         asked=asked,
         choices={"status": STATUSES, "order": ORDERS, "archived": ARCHIVED},
@@ -80,4 +80,4 @@ async def show_experiment(
     async with limit_page_time(request):
         page = await pages.page(experiment)
     done = request.query_params.get("done", "")
-    return HTMLResponse(rendering.render_experiment(page, link_from(request), visit, done))
+    return HTMLResponse(await rendering.render_experiment(page, link_from(request), visit, done))

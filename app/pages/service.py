@@ -1,12 +1,12 @@
 """Gathers everything that an experiment's page shows."""
 
-import asyncio
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from app.common.errors import ValidationFailed
+from app.common.time_slices import TimeSlices
 from app.db.models import Experiment, Project, utc_now
 from app.experiments.counting.service import ExperimentCounter, Verdict
 from app.experiments.current_state import current_status
@@ -143,8 +143,9 @@ class PageService:
         scope = self._queries.planned_scope(experiment)
         describer = MetricDescriber(self._queries, experiment, scope, await self._queries.unit(scope))
         planned = []
+        slices = TimeSlices()
         for metric in metrics_of(experiment):
-            await asyncio.sleep(0)  # each takes a millisecond of the event loop
+            await slices.pause()  # each takes a millisecond of the event loop
             wording = await describer.describe(metric.filters, metric.typed)
             planned.append(PlannedMeasure(metric.name, metric.role, "" if wording is None else wording.measure))
         return planned

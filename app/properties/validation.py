@@ -41,7 +41,7 @@ async def compile_patterns(trees: Iterable[Node]) -> None:
     InvalidFilter
         When they are too large together.
     """
-    slices = TimeSlices()
+    slices = TimeSlices(rests=True)  # one expression takes up to five milliseconds
     size = 0
     for tree in trees:
         for condition in conditions_of(tree):

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import ParamSpec, TypeVar
@@ -12,6 +12,7 @@ from fastapi import Request
 from starlette.datastructures import QueryParams
 
 from app.common import limits
+from app.common.byte_budget import ByteBudget
 from app.common.errors import PayloadTooLarge
 from app.http.forms import MULTIPART, URL_ENCODED, parse_multipart, parse_url_encoded
 from app.http.request_body import read_bytes
@@ -62,18 +63,37 @@ async def run_in_thread_if_large(
     return work(*arguments, **named)
 
 
-async def unpack(sdk_request: SdkRequest) -> bytes:
-    """Return the payload of a request, decompressed, in a thread if it is large as sent or decompressed.
+def unpack_small(sdk_request: SdkRequest) -> bytes | None:
+    """Return the payload of a request, decompressed; None for one that is large as sent or decompressed.
+
+    Raises
+    ------
+    ValidationFailed
+        As ``decode_payload``.
+    """
+    if len(sdk_request.body) <= _MAX_INLINE_BYTES:
+        with contextlib.suppress(PayloadTooLarge):
+            return decode_payload(sdk_request, _INLINE)
+    return None
+
+
+@contextlib.asynccontextmanager
+async def unpack_large(request: Request, sdk_request: SdkRequest) -> AsyncIterator[list[bytes]]:
+    """Decompress a large payload in a thread, and yield it in a list from which it can be taken.
+
+    All that are being worked on share a budget: until the block ends this one counts, as the largest that is allowed
+    until its size is known.
 
     Raises
     ------
     ValidationFailed, PayloadTooLarge
         As ``decode_payload``.
     """
-    if len(sdk_request.body) <= _MAX_INLINE_BYTES:
-        with contextlib.suppress(PayloadTooLarge):
-            return decode_payload(sdk_request, _INLINE)
-    return await asyncio.to_thread(decode_payload, sdk_request)
+    budget: ByteBudget = request.app.state.payload_bytes
+    async with budget.hold(limits.REQUEST_BYTES.value) as held:
+        unpacked = [await asyncio.to_thread(decode_payload, sdk_request)]
+        held.shrink(len(unpacked[0]))
+        yield unpacked
 
 
 async def _read_form(body: bytes, content_type: str) -> dict[str, str]:

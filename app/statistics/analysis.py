@@ -33,7 +33,7 @@ from app.statistics.results import (
     Decision,
     VariantAnalysis,
 )
-from app.statistics.variants import MetricVariant
+from app.statistics.variants import FunnelVariant, MetricVariant
 
 MAX_VARIANTS = limits.VARIANTS.value
 BIAS_LEVEL = 0.001  # over all covariates together; strict, because the test is repeated at every look
@@ -101,16 +101,28 @@ def _adjusted(evidence: Sequence[Sequence[float | None]], config: AnalysisConfig
 def _describe(variants: Sequence[MetricVariant], config: AnalysisConfig) -> list[VariantAnalysis]:
     """Analyze one metric except for the decisions, which depend on the other metrics too."""
     baseline = _baseline_of(variants, config)
-    ordered = [variants[baseline], *variants[:baseline], *variants[baseline + 1 :]]
+    counted = [variants[baseline], *variants[:baseline], *variants[baseline + 1 :]]
+    ordered = _adjustable(counted)
     samples = samples_of(ordered)
     described = [VariantAnalysis(sample, is_baseline=index == 0) for index, sample in enumerate(samples)]
     described = with_posteriors(described, config)
     described = _with_tests(described, ordered, config)
     described = [
-        replace(one, failures=failures_of(one, described[0], counts, ordered[0]))
-        for one, counts in zip(described, ordered, strict=True)
+        replace(one, failures=failures_of(one, described[0], counts, counted[0]))
+        for one, counts in zip(described, counted, strict=True)
     ]
     return [*described[1 : baseline + 1], described[0], *described[baseline + 1 :]]
+
+
+def _adjustable(variants: Sequence[MetricVariant]) -> Sequence[MetricVariant]:
+    """Return conversions with covariates as means of 0 and 1.
+
+    They stay what they are where a share is 0 or 1: the mean of equal values has no variance.
+    """
+    conversions = [one for one in variants if isinstance(one, FunnelVariant) and one.covariate is not None]
+    if len(conversions) < len(variants) or any(0 in {one.success_count, one.failure_count} for one in conversions):
+        return variants
+    return [one.as_mean() for one in conversions]
 
 
 def _baseline_of(variants: Sequence[MetricVariant], config: AnalysisConfig) -> int:

@@ -92,6 +92,8 @@ def _adjusted(sample: Sample, one: Adjusted) -> Sample:
 def covariate_sample(variant: MetricVariant) -> Sample | None:
     """Return the mean, or the ratio, of a variant's covariate as a sample; None without a covariate."""
     match variant:
+        case FunnelVariant(covariate=Covariate()):
+            return covariate_sample(variant.as_mean())
         case MeanVariant(covariate=Covariate() as own):
             return _values(MeanVariant(variant.key, variant.number_of_samples, own.sum, own.sum_squares))
         case RatioVariant(covariate=RatioCovariate() as own):

@@ -8,17 +8,20 @@ from typing import TypeAlias
 
 @dataclass(frozen=True)
 class FunnelVariant:
-    """Persons of a variant that did and did not convert."""
+    """Persons of a variant that did and did not convert; the covariate is a value from before their exposure."""
 
     key: str
     success_count: int
     failure_count: int
+    covariate: "Covariate | None" = None
 
     def __post_init__(self) -> None:
-        """Refuse negative counts."""
+        """Refuse negative counts, and sums that samples cannot have."""
         for name, count in (("success_count", self.success_count), ("failure_count", self.failure_count)):
             if count < 0:
                 raise ValueError(f"{name} of {self.key!r} cannot be negative, got {count}")
+        if self.covariate is not None:
+            self.as_mean()
 
     @property
     def total(self) -> int:
@@ -27,6 +30,10 @@ class FunnelVariant:
     @property
     def rate(self) -> float:
         return self.success_count / self.total if self.total else 0.0
+
+    def as_mean(self) -> "MeanVariant":
+        """Return the conversions as values of 0 and 1, whose mean a covariate adjusts."""
+        return MeanVariant(self.key, self.total, self.success_count, self.success_count, self.covariate)
 
 
 # A sum: exact where it is a fraction, which keeps the variance of values that are large beside their spread.

@@ -20,6 +20,10 @@ _HEADING: Final = re.compile(r"^## (.+)$")
 _ENTRY: Final = re.compile(r"^(?:-|\d+\.) \[(.+?)\]\((.+?)\)")
 # The data blocks of the theme have a type, and scripts in files have a source.
 _INLINE_SCRIPT: Final = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+_SEARCH: Final = (
+    'data-md-component="search" role="dialog"',
+    'data-md-component="search" role="dialog" aria-label="Search"',
+)
 # Stemmers of other languages, maps for debuggers, and a page whose links hold at the root of a host only.
 _UNUSED: Final = ("assets/javascripts/lunr", "404.html", "sitemap.xml", "sitemap.xml.gz")
 
@@ -43,7 +47,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Move each inline script into a file, which is named by its content: all pages of one depth share theirs."""
+    """Move each inline script into a file, which is named by its content: all pages of one depth share theirs.
+
+    The search gets a name, which the theme does not give it.
+    """
 
     def move(script: re.Match[str]) -> str:
         name = f"assets/javascripts/page-{hashlib.sha256(script[1].encode()).hexdigest()[:12]}.js"
@@ -52,7 +59,7 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
         file.write_text(script[1], encoding="utf-8")
         return f'<script src="{get_relative_url(name, page.url)}"></script>'
 
-    return _INLINE_SCRIPT.sub(move, output)
+    return _INLINE_SCRIPT.sub(move, output.replace(*_SEARCH))
 
 
 def on_post_build(config: MkDocsConfig) -> None:

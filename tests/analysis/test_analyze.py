@@ -178,7 +178,7 @@ async def test_conclusion_begins_with_a_difference_before_the_exposure(service: 
     [
         ("mean", two(MEAN | {"covariate_sum": 1}), "variants__0"),
         ("ratio", two(RATIO | COVARIATE), "variants__0"),
-        ("funnel", two({"key": "control", "success_count": 1, "failure_count": 9} | COVARIATE), "variants__0"),
+        ("count", two({"key": "control", "count": 1, "exposure": 10} | COVARIATE), "variants__0"),
         ("mean", [MEAN, {**MEAN, **COVARIATE, "key": "test"}], None),
     ],
 )

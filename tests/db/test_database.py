@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
+import aiosqlite
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app.db.advisory_locks import ProjectLock, lock_project, wait_for_holders
 from app.db.database import Database
@@ -106,3 +107,21 @@ async def test_insert_or_update_changes_a_row_that_satisfies_the_condition(
             )
 
         assert (await session.scalars(select(User.first_name).where(User.email == email))).all() == [name]
+
+
+@pytest.mark.one_database
+async def test_query_of_sqlite_is_one_call_of_its_driver(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    usual: Any = aiosqlite.Connection._execute
+
+    async def counted(connection: aiosqlite.Connection, *call: object) -> object:
+        calls.append(call)
+        return await usual(connection, *call)
+
+    async with database.read() as session:
+        await session.execute(text("SELECT 1"))  # to get a connection takes more
+        monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
+        found = await session.execute(text("SELECT 2 AS two"))
+
+    assert found.one() == (2,)
+    assert len(calls) == 1

@@ -1,7 +1,7 @@
 """Health, snapshots and pages derive everything from one count of an experiment."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import httpx
@@ -42,11 +42,11 @@ async def test_request_counts_every_metric_once_and_as_of_one_moment(
     for variant in ("control", "test"):
         await service.capture(exposure("ann", variant), event("$pageview", "ann", variant=variant))
     calls: Counter[str] = Counter()
-    count, catch_up, split = FactService.count, FactService.catch_up, TrafficSplitQueries.split
+    count, catch_up, split = FactService.counts_or_refusals, FactService.catch_up, TrafficSplitQueries.split
 
-    async def note_count(self: FactService, metric: FactQuery[Any], *others: Any, **options: Any) -> Any:
-        calls[metric.digest] += 1
-        return await count(self, metric, *others, **options)
+    async def note_count(self: FactService, metrics: Sequence[FactQuery[Any]], **options: Any) -> Any:
+        calls.update(metric.digest for metric in metrics)
+        return await count(self, metrics, **options)
 
     async def note_catch_up(self: FactService, *metrics: Any) -> Any:
         calls["moments"] += 1
@@ -56,7 +56,7 @@ async def test_request_counts_every_metric_once_and_as_of_one_moment(
         calls["split"] += 1
         return await split(self, experiment)
 
-    monkeypatch.setattr(FactService, "count", note_count)
+    monkeypatch.setattr(FactService, "counts_or_refusals", note_count)
     monkeypatch.setattr(FactService, "catch_up", note_catch_up)
     monkeypatch.setattr(TrafficSplitQueries, "split", note_split)
     response = await read(service, f"/experiments/{experiment['id']}/")

@@ -64,6 +64,7 @@ async def test_experiment_has_the_documented_keys_in_their_order(service: Servic
         "uses_existing_flag": False,
         "variants": DEFAULT_VARIANTS,
         "allowed_actions": ["pause", "end", "ship_variant", "reset", "freeze_exposure"],
+        "verdict": None,
     }
     assert list(created.items()) == list(expected.items())
     assert await service.read(f"/experiments/{created['id']}/") == created

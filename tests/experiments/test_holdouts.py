@@ -183,12 +183,15 @@ async def test_first_contact_decides_about_persons_who_switch_between_holdout_an
     assert (exposures["accounting"]["holdout"], exposures["accounting"]["persons_without_variant"]) == (1, 0)
 
 
-async def test_holdout_that_the_flag_lost_is_a_finding(service: Service) -> None:
+async def test_flag_loses_its_holdout_only_on_purpose_and_health_says_so(service: Service) -> None:
     holdout = await hold(service)
     experiment = await service.create_experiment(end_date=None, holdout_id=holdout["id"])
     flag = await flag_of(service, experiment)
     filters = {name: value for name, value in flag["filters"].items() if name != "holdout"}
-    await service.patch(f"/feature_flags/{flag['id']}/", {"filters": filters})
+    path = f"/feature_flags/{flag['id']}/"
+    kept = await service.patch(path, {"filters": filters})
+    assert kept.json()["filters"] == flag["filters"]
+    await service.patch(path, {"filters": {**filters, "holdout": None}})
 
     health = await service.read(f"/experiments/{experiment['id']}/health/")
 

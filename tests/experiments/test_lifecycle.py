@@ -190,6 +190,36 @@ async def test_duplicate_is_a_draft_with_a_flag_of_its_own(service: Service, dat
     assert (await flags(database, service))[1]["active"] is False
 
 
+@pytest.mark.one_database
+async def test_duplicate_has_the_ramp_and_the_circuit_breakers_of_its_metrics(service: Service) -> None:
+    bought = {"metric_type": "mean", "source": {"kind": "EventsNode", "event": "purchase"}}
+    rule = {"direction": "decrease", "threshold_relative": 0.1, "action": "pause"}
+    ramp = [{"after_hours": 0, "rollout_percentage": 5}, {"after_hours": 24, "rollout_percentage": 100}]
+    original = await service.create_experiment(
+        start_date=None,
+        end_date=None,
+        metrics=[bought],
+        scheduling_config={"end_at": "2199-01-01T00:00:00Z", "ramp": ramp},
+    )
+    [own] = original["metrics"]
+    path = f"/experiments/{original['id']}/"
+    breakers = [{**rule, "metric_uuid": "primary"}, {**rule, "metric_uuid": own["uuid"].upper()}]
+    await service.patch(path, {"circuit_breakers": breakers})
+
+    response = await act(service, original, "duplicate")
+    await service.patch(path, {"metrics": []})
+    without = await act(service, original, "duplicate")
+
+    copy = response.json()
+    [metric] = copy["metrics"]
+    assert (copy["scheduling_config"], metric["fingerprint"]) == ({"ramp": ramp}, own["fingerprint"])
+    assert metric["uuid"] != own["uuid"]
+    assert [one["metric_uuid"] for one in copy["circuit_breakers"]] == ["primary", metric["uuid"]]
+    assert "end_at" in response.headers["warning"]
+    assert [one["metric_uuid"] for one in without.json()["circuit_breakers"]] == ["primary"]
+    assert "1 of circuit_breakers" in without.headers["warning"]
+
+
 async def test_longest_name_and_key_can_be_duplicated(service: Service) -> None:
     original = await service.create_experiment(name="n" * 400, feature_flag_key="k" * 400)
 

@@ -35,7 +35,9 @@ CHANGES = [
 @pytest.mark.one_database
 @pytest.mark.parametrize("changes", CHANGES)
 async def test_update_replaces_sent_fields_only(service: Service, changes: dict[str, object]) -> None:
-    before = await created(service, name="Old name", filters={"groups": [COUNTRY], "multivariate": HALVES})
+    before = await created(
+        service, name="Old name", filters={"groups": [{"properties": [COUNTRY]}], "multivariate": HALVES}
+    )
 
     after = await patched(service, before, **changes)
 
@@ -59,7 +61,9 @@ async def test_whole_object_may_be_sent_back(service: Service) -> None:
 
     responses = [await service.request(method, path_of(flag), json=flag) for method in ("PUT", "PATCH")]
 
-    assert [(response.status_code, response.json()) for response in responses] == [(200, flag)] * 2
+    for response in responses:
+        assert response.status_code == 200
+        assert {name: value for name, value in response.json().items() if name != "warnings"} == flag
 
 
 @pytest.mark.one_database
@@ -70,7 +74,8 @@ async def test_filters_without_groups_are_ignored(service: Service, method: str,
 
     response = await service.request(method, path_of(before), json={"key": "checkout", "filters": filters})
 
-    assert (response.status_code, response.json()) == (200, before)
+    assert response.status_code == 200
+    assert {name: value for name, value in response.json().items() if name != "warnings"} == before
 
 
 @pytest.mark.one_database

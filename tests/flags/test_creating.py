@@ -1,15 +1,21 @@
+import asyncio
 import json
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.db.database import Database
+from app.flags import filters
+from app.properties import validation
+from app.properties.filters import Node
 from tests.experiments.test_creating import COUNTRY, PERSONS_ONLY
 from tests.flags.test_filters import COHORT, EVERYBODY, HALVES
 from tests.http.test_http import documents
 from tests.support.examples import examples
-from tests.support.service import Json, Service
+from tests.support.inputs.documents import patterns_of_classes
+from tests.support.service import Json, Service, event
 from tests.support.stored_experiments import flags
 
 KEY_TAKEN = {
@@ -233,3 +239,24 @@ async def test_participants_may_be_a_cohort_of_the_project(service: Service) -> 
 
     assert created.status_code == 201
     assert (refused.status_code, refused.json()["code"]) == (400, "cohort_does_not_exist")
+
+
+@pytest.mark.one_database
+async def test_captures_do_not_wait_while_the_patterns_of_a_flag_are_compiled(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_patterns, captured = validation.compile_patterns, 0
+
+    async def compile_beside_a_capture(trees: Iterable[Node]) -> None:
+        nonlocal captured
+        if not captured:  # the outcome is cached for the transaction that follows
+            await service.capture(event("seen", "ann"))
+            captured += 1
+        await compile_patterns(trees)
+
+    monkeypatch.setattr(filters, "compile_patterns", compile_beside_a_capture)
+
+    async with asyncio.timeout(30):
+        await created(service, filters={"groups": [{"properties": patterns_of_classes(2)}]})
+
+    assert captured == 1

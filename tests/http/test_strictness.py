@@ -1,6 +1,7 @@
 """What is not understood of a request: refused, or reported in a ``Warning`` header, and never silently dropped."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -106,6 +107,15 @@ async def test_unknown_fields_of_a_body_of_2022_are_ignored_and_reported(
     for answer, status in ((created, 201), (changed, 200)):
         assert answer.status_code == status
         assert answer.headers["Warning"] == f'199 - "Ignored unknown fields of the body: {warning}."'
+        assert answer.json()["warnings"] == [_unquoted(answer.headers["Warning"])]
+    shown = await service.get(f"/experiments/{created.json()['id']}/")
+    assert "warnings" not in shown.json()
+    assert shown.headers["ETag"] == changed.headers["ETag"]
+
+
+def _unquoted(header: str) -> str:
+    """Return the text of a ``Warning`` header."""
+    return re.sub(r"\\(.)", r"\1", header.removeprefix('199 - "').removesuffix('"'))
 
 
 EVERYONE: dict[str, Any] = {"properties": [], "rollout_percentage": 100, "description": "all"}
@@ -131,6 +141,7 @@ async def test_filters_of_flags_without_effect_are_reported(
     assert (made.status_code, patched.status_code) == (201, 200)
     for answer, text in ((made, created), (patched, changed)):
         assert answer.headers.get("Warning") == (text and f'199 - "{text}"')
+        assert answer.json().get("warnings") == (text and [text])
 
 
 async def test_body_of_known_fields_is_not_reported(service: Service) -> None:

@@ -48,8 +48,11 @@ OF_THE_SERVER = "operations/test_http_protocol.py"
 OF_IMPORTS = "operations/imports/test_imports.py"
 OF_WEBHOOKS = "experiments/webhooks/test_webhooks.py"
 HELD_ELSEWHERE = {
+    "PAYLOADS_BYTES": ("events/capture/test_large_requests.py", "test_large_requests_wait_for_each_other"),
     "BROWSER_SESSIONS": ("pages/test_signing_in.py", "test_number_of_sessions_of_a_user_is_bounded"),
     "SHARE_LINKS": ("pages/test_sharing.py", "test_number_of_links_is_bounded"),
+    "IDEMPOTENCY_KEYS": ("http/test_idempotency.py", "test_keys_are_bounded"),
+    "IDEMPOTENT_BYTES": ("http/test_idempotency.py", "test_keys_are_bounded"),
     "IMPORTED_LINE_BYTES": ("events/imports/test_lines.py", "test_a_long_line_is_passed_over_by_its_number"),
     "UPLOADED_FILE_BYTES": (OF_IMPORTS, "test_a_file_that_is_not_taken_leaves_nothing_behind"),
     "HEAD_BYTES": (OF_THE_SERVER, "test_server_refuses_head_with_too_many_bytes"),
@@ -66,6 +69,10 @@ HELD_ELSEWHERE = {
     "COUNT_SECONDS": (
         "operations/maintenance/test_scheduler.py",
         "test_metric_that_cannot_be_counted_is_reported_by_health",
+    ),
+    "KEPT_COUNT_BYTES": (
+        "metrics/counting/test_incremental_distributions.py",
+        "test_count_that_is_too_large_to_keep_is_counted_again_each_time",
     ),
     "SEARCHED_ROWS": (
         "people/directory/test_persons.py",

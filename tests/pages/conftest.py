@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from typing import Any
 
 import httpx
@@ -69,6 +70,35 @@ class Page:
     def addresses(self) -> list[str]:
         """What the page links to, loads and sends forms to."""
         return re.findall(r'(?:href|src|action)="([^"]*)"', self.response.text)
+
+
+class FormFields(HTMLParser):
+    """What a browser sends of a form, without its buttons."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields: dict[str, str] = {}
+        self._name = ""
+        self._is_text = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "input" and given.get("type") != "checkbox" and "name" in given:
+            self.fields[given["name"]] = given.get("value", "")
+        elif tag in {"select", "textarea"}:
+            self._name, self._is_text = given["name"], tag == "textarea"
+            if self._is_text:
+                self.fields[self._name] = ""
+        elif tag == "option" and self._name and ("selected" in given or self._name not in self.fields):
+            self.fields[self._name] = given["value"]
+
+    def handle_data(self, data: str) -> None:
+        if self._is_text:
+            self.fields[self._name] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"select", "textarea"}:
+            self._name, self._is_text = "", False
 
 
 @pytest.fixture

@@ -53,6 +53,8 @@ async function clickThrough() {
   await page.fill("#m1_event", "refund");
   await page.fill("#per_day", "500");
   await page.fill("#baseline", "20");
+  await page.click("text=Use the usual steps");
+  await page.click("text=Add a circuit breaker");
   await page.click("text=Show what it counts today");
   await page.waitForSelector("text=Planned:");
   await look(page, "preview");
@@ -107,6 +109,23 @@ async function clickThrough() {
   await look(page, "snapshot");
   await page.goto(`${list}flags/`);
   await look(page, "flags");
+  await page.click(".experiments a");
+  await page.click("text=Edit the conditions");
+  await page.click("text=Add a condition");
+  await look(page, "conditions");
+  await page.fill("#g0c0_key", "plan");
+  await page.click("text=Save the conditions");
+  await page.waitForSelector("#error-g0c0_value");
+  await look(page, "wrong conditions");
+  await page.fill("#g0c0_value", "pro");
+  await page.click("text=Save the conditions");
+  life.push(await page.locator(".releases li > p strong").first().innerText());
+  await page.goto(`${list}metrics/new/`);
+  await page.fill("#name", "Purchases");
+  await page.fill("#m0_step0", "purchase");
+  await look(page, "shared metric");
+  await page.click("text=Save");
+  await look(page, "shared metrics");
   await page.goto(`${task.address}/experiments/sessions/`);
   await look(page, "sessions");
   const stranger = await visitor({ colorScheme: "light", viewport: { width: 1280, height: 900 } });
@@ -126,7 +145,7 @@ async function clickThrough() {
     await phone.goto(`${task.address}${address}${path}`);
     await look(phone, `${path}, dark`);
   }
-  for (const path of ["", "new/", "flags/", "flags/1/"]) {
+  for (const path of ["", "new/", "flags/", "flags/1/", "flags/1/conditions/", "metrics/", "metrics/new/"]) {
     await phone.goto(`${list}${path}`);
     await look(phone, `project ${path}, dark`);
   }
@@ -163,6 +182,7 @@ async function typeThrough() {
     await page.keyboard.press("Space");
   };
   await page.goto(list);
+  await page.waitForFunction(() => document.activeElement.id === "key");
   await page.keyboard.type(task.key);
   await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
   await follow("New experiment");

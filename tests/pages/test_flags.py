@@ -7,7 +7,7 @@ import pytest
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
 from app.pages.flags.wording import describe_entry
-from tests.pages.conftest import Page, Visitor
+from tests.pages.conftest import FormFields, Page, Visitor
 from tests.support.service import Service
 
 pytestmark = pytest.mark.one_database
@@ -150,3 +150,107 @@ async def test_deleted_and_foreign_flags_are_not_found(service: Service, visitor
 )
 def test_condition_in_words(condition: Any, words: str) -> None:
     assert describe_entry(condition) == words
+
+
+async def open_conditions(visitor: Visitor, flag: Any) -> tuple[Page, dict[str, str]]:
+    """Return the editor of a flag, and the fields that a browser would send of its first form."""
+    page = Page(await visitor.browser.get(f"{visitor.path()}flags/{flag['id']}/conditions/"))
+    reader = FormFields()
+    reader.feed(page.response.text.partition("</form>\n<form")[0])
+    return page, reader.fields
+
+
+async def save_conditions(visitor: Visitor, flag: Any, **fields: str) -> Page:
+    return Page(await visitor.browser.post(f"{visitor.path()}flags/{flag['id']}/conditions/", data=fields))
+
+
+async def test_conditions_come_back_from_the_editor_as_they_were(service: Service, visitor: Visitor) -> None:
+    person: dict[str, Any] = {"type": "person"}
+    properties = [
+        {"key": "country", "value": ["NL", "BE"], "operator": "exact", **person},
+        {"key": "age", "value": 18, "operator": "gte", **person},
+        {"key": "plan", "value": "is_set", "operator": "is_set", **person},
+        {"key": "a,b", "value": ["x,y"], "operator": "exact", **person},
+        {"key": "age", "value": [1, 9], "operator": "between", **person},
+        {"key": "beta", "value": [True], "operator": "exact", "label": "kept", **person},
+    ]
+    groups = [{"properties": properties, "rollout_percentage": 12.5, "sort_key": "kept"}, *FILTERS["groups"]]
+    body = {"key": "prices", "filters": {**FILTERS, "groups": groups}}
+    flag = (await service.post("/feature_flags/", body)).json()
+
+    page, fields = await open_conditions(visitor, flag)
+    saved = await save_conditions(visitor, flag, **fields)
+
+    assert page.text.count("No fields can say this one.") == 3
+    assert saved.status == 303, saved.text
+    after = (await service.read(f"/feature_flags/{flag['id']}/"))["filters"]
+    assert after == flag["filters"]
+
+
+async def test_conditions_are_edited_without_a_script(service: Service, visitor: Visitor) -> None:
+    flag = await make_flag(service)
+    _, fields = await open_conditions(visitor, flag)
+    steps = ["add-g", "add-g2c", "remove-g0c1", "remove-g1"]
+    for step in steps:
+        page = await save_conditions(visitor, flag, **fields, do=step)
+        assert page.status == 200
+        reader = FormFields()
+        reader.feed(page.response.text.partition("</form>\n<form")[0])
+        fields = reader.fields
+    new = {"g1c0_key": "plan", "g1c0_operator": "icontains", "g1c0_value": "pro", "g1_rollout": "40", "g1_variant": "a"}
+
+    saved = await save_conditions(visitor, flag, **{**fields, **new, "g1_description": "Paying ones"}, do="save")
+
+    assert saved.status == 303, saved.text
+    after = (await service.read(f"/feature_flags/{flag['id']}/"))["filters"]
+    assert after["groups"] == [
+        {"properties": FILTERS["groups"][0]["properties"][:1], "rollout_percentage": 25},
+        {
+            "properties": [{"key": "plan", "operator": "icontains", "value": "pro", "type": "person"}],
+            "rollout_percentage": 40,
+            "variant": "a",
+            "description": "Paying ones",
+        },
+    ]
+    assert after["payloads"] == {"a": "7"}
+
+
+async def test_wrong_conditions_are_refused_beside_their_fields(service: Service, visitor: Visitor) -> None:
+    flag = await make_flag(service)
+    _, fields = await open_conditions(visitor, flag)
+    wrong: list[tuple[dict[str, str], str]] = [
+        ({"g0_rollout": "half"}, "g0_rollout"),
+        ({"g0_rollout": "130"}, "conditions"),
+        ({"g0c0_value": ""}, "g0c0_value"),
+        ({"g0c0_key": ""}, "g0c0_key"),
+        ({"g0c0_operator": "in_cohort", "g0c0_value": "x"}, "g0c0_value"),
+        ({"g0c0_operator": "in_cohort", "g0c0_value": "7"}, "conditions"),
+        ({"g0c0_operator": "regex", "g0c0_value": "("}, "conditions"),
+        ({"g0c0_json": "{"}, "g0c0_json"),
+        ({"g0_variant": "gone"}, "conditions"),
+        ({"g99_rest": "["}, "g99_rest"),
+        ({"filters": "{", "do": "json"}, "filters"),
+        ({"filters": '{"a": 1}', "do": "json"}, "filters"),
+        ({"filters": '{"groups": [{"rollout_percentage": 101}]}', "do": "json"}, "filters"),
+        ({"seen": "older"}, "form"),
+    ]
+    for change, field in wrong:
+        page = await save_conditions(visitor, flag, **{**fields, "do": "save", **change})
+        assert page.status == (409 if field == "form" else 400), change
+        assert 'role="alert"' in page.response.text, change
+        assert field == "form" or f'id="error-{field}"' in page.response.text or field == "g99_rest", change
+    assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == flag["filters"]
+
+    kept = {**fields, "do": "json", "filters": '{"groups": []}'}
+    assert (await save_conditions(visitor, flag, **kept)).status == 303
+    assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == {"groups": []}
+
+
+async def test_conditions_of_a_running_experiment_change_only_knowingly(service: Service, visitor: Visitor) -> None:
+    experiment = await service.create_experiment(end_date=None)
+    flag = {"id": experiment["feature_flag"]}
+    page, fields = await open_conditions(visitor, flag)
+
+    assert "Checkout button runs on this flag" in page.text
+    assert (await save_conditions(visitor, flag, **fields)).status == 409
+    assert (await save_conditions(visitor, flag, **fields, against="yes")).status == 303

@@ -1,7 +1,6 @@
 """The forms that create and edit experiments: what they send is what a client of the API would send."""
 
 import re
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from app.db.database import Database
 from app.db.models import utc_now
 from app.pages.editing.documents import DraftReader, blank_fields
 from app.pages.editing.metrics import write_filters, write_typed
-from tests.pages.conftest import Page, Visitor
+from tests.pages.conftest import FormFields, Page, Visitor
 from tests.support.service import FUNNEL, TREND, Service, event
 
 pytestmark = pytest.mark.one_database
@@ -107,38 +106,50 @@ async def test_form_uses_a_flag_that_exists(service: Service, visitor: Visitor) 
     assert "feature_flag_variants" not in experiment["parameters"]
 
 
-@pytest.mark.parametrize(
-    ("wrong", "field"),
-    [
-        ({"name": ""}, "name"),
-        ({"flag_key": " "}, "flag_key"),
-        ({"v1_share": "40"}, "variants"),
-        ({"v1_share": "half"}, "v1_share"),
-        ({"v0_key": "a"}, "variants"),
-        ({"v1_key": "control"}, "variants"),
-        ({"m0_step0": ""}, "m0_step0"),
-        ({"m0_kind": "mean", "m0_event": "x", "m0_math": "sum"}, "m0_property"),
-        ({"m0_kind": "mean"}, "m0_event"),
-        ({"m0_kind": "retention", "m0_event": "x", "m0_from": "9", "m0_until": "3"}, "m0_kind"),
-        ({"m0_kind": "json", "m0_json": "{"}, "m0_json"),
-        ({"m0_kind": "json", "m0_json": '{"metric_type": "x"}'}, "m0_kind"),
-        ({"m0_kind": "funnel_2022"}, "m0_step1"),
-        ({"m0_window": "0"}, "m0_window"),
-        ({"m1_kind": "mean", "m1_event": ""}, "m1_event"),
-        ({"m1_kind": "funnel", "m1_step0": "x", "m1_role": "guardrail", "m1_margin": "5000"}, "m1_margin"),
-        ({"effect": "-1"}, "effect"),
-        ({"effect": "1_0"}, "effect"),
-        ({"c0_key": "country"}, "c0_value"),
-    ],
-)
-async def test_error_stands_beside_its_field_and_the_input_is_kept(
-    service: Service, visitor: Visitor, wrong: dict[str, str], field: str
-) -> None:
-    page = await submit(visitor, {**FILLED, **wrong})
+WRONG: list[tuple[dict[str, str], str]] = [
+    ({"name": ""}, "name"),
+    ({"flag_key": " "}, "flag_key"),
+    ({"v1_share": "40"}, "variants"),
+    ({"v1_share": "half"}, "v1_share"),
+    ({"v0_key": "a"}, "variants"),
+    ({"v1_key": "control"}, "variants"),
+    ({"m0_step0": ""}, "m0_step0"),
+    ({"m0_kind": "mean", "m0_event": "x", "m0_math": "sum"}, "m0_property"),
+    ({"m0_kind": "mean"}, "m0_event"),
+    ({"m0_kind": "retention", "m0_event": "x", "m0_from": "9", "m0_until": "3"}, "m0_kind"),
+    ({"m0_kind": "json", "m0_json": "{"}, "m0_json"),
+    ({"m0_kind": "json", "m0_json": '{"metric_type": "x"}'}, "m0_kind"),
+    ({"m0_kind": "funnel_2022"}, "m0_step1"),
+    ({"m0_window": "0"}, "m0_window"),
+    ({"m1_kind": "mean", "m1_event": ""}, "m1_event"),
+    ({"m1_kind": "funnel", "m1_step0": "x", "m1_role": "guardrail", "m1_margin": "5000"}, "m1_margin"),
+    ({"effect": "-1"}, "effect"),
+    ({"effect": "1_0"}, "effect"),
+    ({"c0_key": "country"}, "c0_value"),
+    ({"level": "150"}, "level"),
+    ({"compare_with": "huge"}, "compare_with"),
+    ({"start_at": "soon"}, "start_at"),
+    ({"start_at": "2020-01-01T00:00"}, "start_at"),
+    ({"start_at": "2199-01-02T00:00", "end_at": "2199-01-01T00:00"}, "end_at"),
+    ({"r0_hours": "5", "r0_share": "10"}, "r0_hours"),
+    ({"r0_hours": "0", "r0_share": "10", "r1_hours": "24", "r1_share": "5"}, "r1_share"),
+    ({"r0_hours": "0", "r0_share": "200"}, "r0_share"),
+    ({"r0_hours": "0"}, "r0_share"),
+    ({"b0_metric": "primary", "b0_threshold": ""}, "b0_threshold"),
+    ({"b0_metric": "primary", "b0_threshold": "5", "b0_persons": "0"}, "b0_persons"),
+    ({"b0_metric": "gone", "b0_threshold": "5"}, "breakers"),
+    ({"s0_id": "7"}, "saved"),
+    ({"holdout": "7"}, "holdout"),
+]
 
-    assert page.status == 400
-    assert f'id="error-{field}"' in page.response.text, re.findall(r'id="error-[^"]*"', page.response.text)
-    assert "More people buy." in page.response.text
+
+async def test_errors_stand_beside_their_fields_and_the_input_is_kept(service: Service, visitor: Visitor) -> None:
+    for wrong, field in WRONG:
+        page = await submit(visitor, {**FILLED, **wrong})
+
+        assert page.status == 400, wrong
+        assert f'id="error-{field}"' in page.response.text, (wrong, re.findall(r'id="error-[^"]*"', page.response.text))
+        assert "More people buy." in page.response.text, wrong
     assert (await service.read("/experiments/"))["count"] == 0
 
 
@@ -191,6 +202,138 @@ async def test_event_names_are_offered(service: Service, visitor: Visitor) -> No
     page = await visitor.browser.get(f"{visitor.path()}new/")
 
     assert re.findall(r'<option value="(\w)"></option>', page.text) == ["a", "b"]
+
+
+async def test_names_of_properties_are_offered(service: Service, visitor: Visitor) -> None:
+    await service.capture(event("buy", "ann", properties={"amount": 3, "$set": {"plan": "pro"}}))
+
+    page = (await visitor.browser.get(f"{visitor.path()}new/")).text
+
+    offered = {
+        name: re.findall(r'value="([^"]*)"', options)
+        for name, options in re.findall(r'<datalist id="(\w+)">(.*?)</datalist>', page, re.S)
+    }
+    assert "amount" in offered["properties"]
+    assert "$set" not in offered["properties"]
+    assert offered["person_properties"] == ["plan"]
+    assert offered["variants"] == ["control", "test"]
+
+
+async def test_form_says_how_it_is_compared_and_what_happens_by_itself(service: Service, visitor: Visitor) -> None:
+    holdout = (await service.post("/experiment_holdouts/", HOLDOUT)).json()
+    fields = {
+        **FILLED,
+        "level": "99",
+        "compare_with": "test",
+        "holdout": str(holdout["id"]),
+        "matured": "yes",
+        "start_at": "2199-01-01T09:00",
+        "end_at": "2199-01-15 09:00",
+        "r0_hours": "0",
+        "r0_share": "5",
+        "r1_hours": "24.5",
+        "r1_share": "100",
+        "m1_kind": "mean",
+        "m1_event": "refund",
+        "m1_uuid": "5" * 32,
+        "m2_kind": "trend_2022",
+        "m2_event": "x",
+        "m2_uuid": "row",
+        "b0_metric": "primary",
+        "b0_threshold": "10",
+        "b0_action": "pause",
+        "b1_metric": "5" * 32,
+        "b1_threshold": "2.5",
+        "b1_direction": "increase",
+        "b1_persons": "1000",
+        "b2_metric": "row",
+        "b2_threshold": "0",
+        "b2_action": "control_only",
+    }
+
+    experiment = await created(service, await submit(visitor, fields))
+
+    assert experiment["stats_config"]["confidence_level"] == 0.99
+    assert experiment["stats_config"]["baseline_variant_key"] == "test"
+    assert (experiment["holdout_id"], experiment["only_count_matured_users"]) == (holdout["id"], True)
+    assert experiment["scheduling_config"] == {
+        "start_at": "2199-01-01T09:00:00Z",
+        "end_at": "2199-01-15T09:00:00Z",
+        "ramp": [
+            {"after_hours": 0.0, "rollout_percentage": 5.0},
+            {"after_hours": 24.5, "rollout_percentage": 100.0},
+        ],
+    }
+    assert [list(one.values()) for one in experiment["circuit_breakers"]] == [
+        ["primary", "decrease", 0.1, 100, "pause"],
+        ["5" * 32, "increase", 0.025, 1000, "notify"],
+        ["secondary-0", "decrease", 0.0, 100, "control_only"],
+    ]
+    await assert_kept(service, visitor, experiment)
+
+
+HOLDOUT: dict[str, Any] = {"name": "Everything", "filters": [{"rollout_percentage": 5}]}
+SETTINGS = ("stats_config", "scheduling_config", "circuit_breakers", "saved_metrics_ids", "holdout_id", "metrics")
+
+
+async def assert_kept(service: Service, visitor: Visitor, experiment: Any) -> None:
+    """Rename an experiment by its form, and look that nothing else changed."""
+    fields = await shown_fields(visitor, experiment)
+    if experiment["only_count_matured_users"]:
+        fields["matured"] = "yes"
+    after = await created(service, await submit(visitor, {**fields, "name": "Renamed"}, f"{experiment['id']}/edit/"))
+    assert after["name"] == "Renamed"
+    for name in (*SETTINGS, "only_count_matured_users"):
+        assert after[name] == experiment[name], name
+
+
+async def test_settings_of_the_api_come_back_from_the_form_unchanged(service: Service, visitor: Visitor) -> None:
+    holdout = (await service.post("/experiment_holdouts/", HOLDOUT)).json()
+    saved = (await service.post("/experiment_saved_metrics/", {"name": "Shared", "query": METRICS[0]})).json()
+    experiment = await service.create_experiment(
+        filters={},
+        start_date=None,
+        end_date=None,
+        holdout_id=holdout["id"],
+        saved_metrics_ids=[{"id": saved["id"], "metadata": {"type": "primary"}}],
+        stats_config={"method": "frequentist", "confidence_level": 0.95, "sequential": {"enabled": False}},
+        scheduling_config={"end_at": "2199-01-01T09:00:07.5Z", "ramp": "default"},
+        circuit_breakers=[
+            {"metric_uuid": "primary", "direction": "increase", "threshold_relative": 0.07, "action": "notify"}
+        ],
+    )
+    await assert_kept(service, visitor, experiment)
+    launched = await service.post(f"/experiments/{experiment['id']}/launch/", {})
+    assert launched.status_code == 200, launched.text
+    await assert_kept(service, visitor, launched.json())
+
+
+async def test_shared_metric_is_made_and_leads_an_experiment(service: Service, visitor: Visitor) -> None:
+    fields = {"name": "Revenue", "m0_kind": "mean", "m0_event": "purchase", "m0_math": "sum"}
+    refused = await submit(visitor, fields, "metrics/new/")
+    made = await submit(visitor, {**fields, "m0_property": "amount"}, "metrics/new/")
+
+    assert (refused.status, made.status) == (400, 303)
+    assert 'id="error-m0_property"' in refused.response.text
+    [metric] = (await service.read("/experiment_saved_metrics/"))["results"]
+    assert metric["query"]["source"]["math_property"] == "amount"
+    shared = {"m0_step0": "", "m0_name": "", "s0_id": str(metric["id"]), "s0_type": "primary"}
+    experiment = await created(service, await submit(visitor, {**FILLED, **shared}))
+    assert (experiment["metrics"], experiment["saved_metrics_ids"]) == (
+        None,
+        [{"id": metric["id"], "metadata": {"type": "primary"}}],
+    )
+
+    path = f"metrics/{metric['id']}/"
+    shown = Page(await visitor.browser.get(f"{visitor.path()}{path}"))
+    assert 'value="amount"' in shown.response.text
+    renamed = await submit(visitor, {**fields, "name": "Sales", "m0_property": "amount"}, path)
+    assert renamed.status == 303
+    assert "Sales Number for each person" in Page(await visitor.browser.get(f"{visitor.path()}metrics/")).text
+    kept = await submit(visitor, {**fields, "do": "delete"}, path)
+    assert (kept.status, "The metric is counted by the experiment" in kept.text) == (400, True)
+    assert (await service.delete(f"/experiments/{experiment['id']}/")).status_code == 204
+    assert (await submit(visitor, {"do": "delete"}, path)).status == 303
 
 
 METRICS: list[dict[str, Any]] = [
@@ -260,35 +403,6 @@ async def shown_fields(visitor: Visitor, experiment: Any) -> dict[str, str]:
     return reader.fields
 
 
-class FormFields(HTMLParser):
-    """What a browser sends of a form, without its buttons."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fields: dict[str, str] = {}
-        self._name = ""
-        self._is_text = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        if tag == "input" and given.get("type") != "checkbox" and "name" in given:
-            self.fields[given["name"]] = given.get("value", "")
-        elif tag in {"select", "textarea"}:
-            self._name, self._is_text = given["name"], tag == "textarea"
-            if self._is_text:
-                self.fields[self._name] = ""
-        elif tag == "option" and self._name and ("selected" in given or self._name not in self.fields):
-            self.fields[self._name] = given["value"]
-
-    def handle_data(self, data: str) -> None:
-        if self._is_text:
-            self.fields[self._name] += data
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in {"select", "textarea"}:
-            self._name, self._is_text = "", False
-
-
 async def test_edit_over_a_change_of_somebody_else_is_refused_and_kept(service: Service, visitor: Visitor) -> None:
     experiment = await service.create_experiment(metrics=[METRICS[0]], filters={})
     fields = await shown_fields(visitor, experiment)
@@ -315,32 +429,36 @@ async def test_forms_are_closed_to_who_may_only_read(service: Service, visitor: 
     assert (await service.read("/experiments/"))["count"] == 1
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {},
-        {"do": "add-x"},
-        {"do": "remove-m999999999999"},
-        {"do": "remove-m-1"},
-        {"do": "preview", "m0_kind": "json", "m0_json": "[" * 5000},
-        {"m99_kind": "mean"},
-        {"name": "\x00\ud7ff", "flag_key": "\x00", "m0_event": "\x00"},
-        {"m0_window": "1e400", "effect": "nan", "days": "-0"},
-        {
-            "do": "preview",
-            "per_day": "1e308",
-            "baseline": "1e308",
-            "deviation": "1e308",
-            "m0_kind": "mean",
-            "m0_event": "x",
-        },
-        {"do": "preview", "met": "\x00", "m0_step0": "\x00"},
-    ],
-)
-async def test_no_field_causes_a_server_error(visitor: Visitor, fields: dict[str, str]) -> None:
-    page = await submit(visitor, {**FILLED, **fields} if fields else {})
+HOSTILE: list[dict[str, str]] = [
+    {},
+    {"do": "add-x"},
+    {"do": "remove-m999999999999"},
+    {"do": "remove-m-1"},
+    {"do": "ramp", "r0_hours": "x", "r9_share": "1"},
+    {"do": "remove-b0", "b0_metric": "\x00", "s0_id": "\x00", "holdout": "1e400"},
+    {"start_at": "\x00", "r0_hours": "1e308", "r0_share": "nan", "b0_metric": "\x00", "b0_threshold": "9e99"},
+    {"s0_id": "99999999999", "holdout": "-1", "level": "inf"},
+    {"do": "preview", "m0_kind": "json", "m0_json": "[" * 5000},
+    {"m99_kind": "mean"},
+    {"name": "\x00\ud7ff", "flag_key": "\x00", "m0_event": "\x00"},
+    {"m0_window": "1e400", "effect": "nan", "days": "-0"},
+    {
+        "do": "preview",
+        "per_day": "1e308",
+        "baseline": "1e308",
+        "deviation": "1e308",
+        "m0_kind": "mean",
+        "m0_event": "x",
+    },
+    {"do": "preview", "met": "\x00", "m0_step0": "\x00"},
+]
 
-    assert page.status in {200, 303, 400}
+
+async def test_no_field_causes_a_server_error(visitor: Visitor) -> None:
+    for fields in HOSTILE:
+        page = await submit(visitor, {**FILLED, **fields} if fields else {})
+
+        assert page.status in {200, 303, 400}, fields
 
 
 def test_what_is_not_said_of_a_metric_is_not_guessed() -> None:

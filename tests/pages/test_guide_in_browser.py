@@ -15,7 +15,7 @@ from tests.support.programs import require, serving
 pytestmark = pytest.mark.browser
 
 
-def test_reader_searches_the_guide_without_another_host(tmp_path: Path) -> None:
+def test_reader_searches_the_guide_without_another_host_and_axe_finds_nothing(tmp_path: Path) -> None:
     build_guide(tmp_path / "guide")
     environment = {
         **os.environ,
@@ -35,6 +35,7 @@ def test_reader_searches_the_guide_without_another_host(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
 
+    assert seen["violations"] == []
     assert (seen["complaints"], seen["foreign"], seen["heading"]) == ([], [], "Metrics")
     assert seen["pictures"] == {
         "light": ["peeking-light.svg", "days-light.png"],

@@ -46,6 +46,7 @@ async def test_experiment_is_led_from_its_creation_to_a_shipped_variant_by_mouse
         "stopped",
         "Decided: test",
         "Three times as many buy.",
+        "the person's plan is pro",
     ]
 
 

@@ -150,13 +150,19 @@ async def test_page_of_an_experiment_ahead_says_when_it_starts_and_what_is_wrong
 
 async def test_draft_page_shows_checklist_and_schedule(service: Service, visitor: Visitor) -> None:
     schedule = {"start_at": "2199-01-01T09:00:00Z", "ramp": "default"}
-    draft = await service.create_experiment(start_date=None, end_date=None, scheduling_config=schedule)
+    draft = await service.create_experiment(
+        start_date=None,
+        end_date=None,
+        scheduling_config=schedule,
+        circuit_breakers=[breaker("pause", metric_uuid="primary")],
+    )
 
     text = (await visitor.look(draft)).text
 
     assert "recommended The flag is in the code An SDK has not evaluated the flag lately" in text
     assert "done The metrics, the exposure and the flag can be counted" in text
-    assert "2199-01-01T09:00:00Z" in text
+    assert "Starts 1 Jan 2199, 09:00 At the start 1% get it After 1 day 5% get it" in text
+    assert "falls by more than 10% the flag is switched off, once 100 are exposed to each variant" in text
 
 
 async def test_page_shows_what_a_circuit_breaker_did_and_that_exposure_is_frozen(
@@ -169,7 +175,7 @@ async def test_page_shows_what_a_circuit_breaker_did_and_that_exposure_is_frozen
     text = (await visitor.look(experiment)).text
 
     assert "exposure frozen" in text
-    assert "A circuit breaker acted" in text
+    assert ": A circuit breaker acted: " in text
     assert "Purchases of test decreased against control by more than the 10% tolerated" in text
     assert "Only persons who were exposed already get a variant" in text
 

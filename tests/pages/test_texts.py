@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from app.experiments.scorecard.decision_table import TITLES
-from tests.pages.conftest import Visitor, send, shown, viewed
+from tests.experiments.test_group_experiments import company_experiment, everybody
+from tests.pages.conftest import Page, Visitor, send, shown, viewed
 from tests.support.service import Service
 
 pytestmark = pytest.mark.one_database
@@ -170,3 +171,22 @@ async def test_long_times_left_are_told_in_years(service: Service) -> None:
 
     assert decision["title"] == TITLES["keep_running"]
     assert re.search(r"Keep it running, for about [3-9] more years at this pace\.$", decision["summary"])
+
+
+async def test_page_of_an_experiment_on_companies_speaks_of_companies(service: Service, visitor: Visitor) -> None:
+    experiment = await company_experiment(service, everybody(), end_date=None, name="For teams")
+    drafted = await company_experiment(
+        service, [], start_date=None, end_date=None, feature_flag_key="draft", name="Planned"
+    )
+
+    page, draft = (await visitor.look(experiment)).text, (await visitor.look(drafted)).text
+    asked = Page(await visitor.browser.get(f"{visitor.path(experiment)}do/pause/")).text
+    flag = Page(await visitor.browser.get(f"{visitor.path()}flags/{experiment['feature_flag']}/")).text
+
+    assert "each variant needs 100 companies" in page
+    assert "Companies analyzed" in page
+    assert "The flag gives control, test to groups." in draft
+    assert "companies get what they get without it" in asked
+    assert "Percentages are of the companies" in flag
+    for text in (page, asked, flag.partition(" Code ")[0]):
+        assert "person" not in text, re.findall(r".{40}person.{20}", text)

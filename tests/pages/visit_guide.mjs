@@ -13,7 +13,17 @@ const browser = await chromium.launch({
     "--disable-component-update", "--disable-sync",
   ],
 });
-const seen = { complaints: [], foreign: [], backgrounds: {}, pictures: {} };
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const seen = { complaints: [], foreign: [], backgrounds: {}, pictures: {}, violations: [] };
+
+async function look(page) {
+  await page.evaluate(axe);
+  // The theme's script wraps each button that copies code in a landmark without a name.
+  const rules = { "landmark-unique": { enabled: false } };
+  const found = await page.evaluate((chosen) => globalThis.axe.run({ rules: chosen }).then(({ violations }) => violations), rules);
+  seen.violations.push(...found.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${page.url()} ${id}: ${html}`)));
+}
+
 for (const colorScheme of ["light", "dark"]) {
   const page = await browser.newPage({ colorScheme, viewport: { width: 1280, height: 900 } });
   page.setDefaultTimeout(120_000);
@@ -28,12 +38,18 @@ for (const colorScheme of ["light", "dark"]) {
     [...document.querySelectorAll("article img")]
       .filter((image) => image.getBoundingClientRect().width > 0 && image.naturalWidth > 0)
       .map((image) => image.getAttribute("src").replace(/.*\/|#.*/g, "")));
+  await look(page);
   await page.click("[data-md-component=search-query]");
   await page.keyboard.type("winsorizing");
   const found = page.locator(".md-search-result__link").filter({ hasText: "Metrics" });
   await found.first().click();
   await page.waitForURL("**/guide/reference/metrics/**");
   seen.heading = (await page.locator("article h1").innerText()).replace(/\W/g, "");
+  await look(page);
+  for (const path of ["", "tutorial/first-experiment/", "reference/limits/"]) {
+    await page.goto(`${task.address}/guide/${path}`);
+    await look(page);
+  }
   await page.close();
 }
 await browser.close();

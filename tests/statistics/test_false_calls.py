@@ -11,14 +11,14 @@ PERSONS = 10  # a day and variant
 
 
 def test_daily_looks_at_equal_variants_call_almost_no_winner_and_set_off_no_breaker() -> None:
-    called_and_acted = share(watch, 4, PERSONS, np.random.default_rng(1))
+    called_and_acted = share(watch, 4, PERSONS, seed=1)
 
     assert called_and_acted == {metric: [0.0, 0.0] for metric in METRICS}
 
 
 def test_intervals_for_one_look_hold_the_truth_in_about_95_percent() -> None:
     """Of 40 experiments 34 to 40 hold it with a probability of 0.997."""
-    held = share(holds_truth, 40, PERSONS, np.random.default_rng(1))
+    held = share(holds_truth, 40, PERSONS, seed=1)
 
     assert all(0.85 <= found <= 1 for [found] in held.values()), held
     assert min(found for [found] in held.values()) < 1  # they are not too wide either

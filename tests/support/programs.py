@@ -6,7 +6,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.command_line import Forked
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = "TEST_EVERYTHING"  # set where a missing program is a fault, and no reason to test less
+
+PATIENCE = 120.0  # seconds that a program has to start, of which an idle machine needs a few
 
 # For clients of plain HTTP: without it each reads the certificates of all authorities, which takes 25 ms.
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -37,20 +39,30 @@ def require(program: str) -> str:
 @contextlib.contextmanager
 def running(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Iterator[None]:
     """Run a program in the foreground until the block ends; what it says goes to a file."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("ABACUS_")}
+    own = without_settings(environment or {})
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env={**own, **(environment or {})}, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT
-        )
+        process = subprocess.Popen(command, env=own, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
+    with _until_the_end(process):
+        yield
+
+
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the tests with this one, and without settings of the service."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("ABACUS_")}
+    return {**own, **environment}
+
+
+@contextlib.contextmanager
+def _until_the_end(process: subprocess.Popen[bytes] | Forked) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.terminate()
         try:
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def answers(url: str) -> bool:
@@ -77,7 +89,7 @@ def wait_for_port(port: int, log: Path) -> None:
 
 
 def _wait_until(is_ready: Callable[[], bool], complaint: str, log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if is_ready():
             return
@@ -89,8 +101,8 @@ def _wait_until(is_ready: Callable[[], bool], complaint: str, log: Path) -> None
 def serving(environment: Mapping[str, str], folder: Path, factory: str) -> Iterator[int]:
     """Serve an application as ``abacus serve`` does, on a free port."""
     port, log = free_port(), folder / "service.log"
-    command = [sys.executable, "-m", "uvicorn", "--factory", factory, "--port", str(port), "--no-proxy-headers"]
+    arguments = ["--factory", factory, "--port", str(port), "--no-proxy-headers"]
     options = ["--no-access-log", "--no-server-header", "--timeout-keep-alive", "75"]
-    with running([*command, *options], log, environment):
+    with _until_the_end(Forked("uvicorn", [*arguments, *options], without_settings(environment), log, log)):
         wait_for(f"http://127.0.0.1:{port}/_readyz", log)
         yield port

@@ -174,7 +174,8 @@ class ProjectRead(ResponseBody):
         examples=["events"],
     )
     default_cuped: dict[str, bool | int] | None = Field(
-        description="How typed means and ratios are adjusted by what persons did before their exposure (CUPED), in "
+        description="How typed means, ratios, ordered funnels and `dau` are adjusted by what persons did before their "
+        "exposure (CUPED), in "
         "experiments whose `stats_config.cuped` does not say it; null: they are not.",
         examples=[{"enabled": True, "lookback_days": 14}],
     )

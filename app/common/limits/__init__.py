@@ -19,6 +19,7 @@ from app.common.limits.webhooks import *
 from app.common.limits.work import *
 
 LOOP_MILLISECONDS: Final = 20  # at a stretch on the event loop, whatever the input
+SLICE_MILLISECONDS: Final = 1  # of long work, after which others have a turn of the event loop
 
 _SUBJECTS: Final = (capture, bodies, documents, work, imports, connections, answers, pages, webhooks)
 ALL: Final = tuple(value for subject in _SUBJECTS for value in vars(subject).values() if isinstance(value, Limit))

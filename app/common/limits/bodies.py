@@ -36,3 +36,17 @@ BODY_WITH_KEY_BYTES: Final = Limit(
     "It is read before anything is known of the sender. Larger bodies are sent with an Authorization header.",
     "the key is not found: 401 `not_authenticated`",
 )
+IDEMPOTENCY_KEYS: Final = Limit(
+    "values of `Idempotency-Key` of a user and a project within 24 hours",
+    10_000,
+    "items",
+    "Each is kept with its answer.",
+    "429",
+)
+IDEMPOTENT_BYTES: Final = Limit(
+    "answers that are kept for an `Idempotency-Key`, of a user and a project within 24 hours",
+    64 * MIB,
+    "bytes",
+    "They are kept in the database.",
+    "429",
+)

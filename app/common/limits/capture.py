@@ -12,6 +12,14 @@ REQUEST_BYTES: Final = Limit(
     "413 `request_too_large`",
     "The decompressed request body is larger than {value} bytes.",
 )
+PAYLOADS_BYTES: Final = Limit(
+    "bodies of more than 64 KiB, or 512 KiB decompressed, that are decoded and stored at a time",
+    40 * MIB,
+    "bytes",
+    "Each is in memory as it came, as texts and as rows. One counts as the largest that is allowed until it is"
+    " decompressed.",
+    "the next one waits",
+)
 LZ_BYTES: Final = Limit(
     "body compressed as lz64",
     MIB,

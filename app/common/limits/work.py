@@ -21,14 +21,14 @@ PAGE_ITEMS: Final = Limit(
 )
 PAGE_BYTES: Final = Limit(
     "a page of a list",
-    8 * MIB,
+    4 * MIB,
     "bytes",
     "Items may be large. A page holds at least one; `next` leads on.",
     "the page ends there",
 )
 ROWS_BYTES: Final = Limit(
     "properties of the events that are read at a time",
-    32 * MIB,
+    16 * MIB,
     "bytes",
     "Rows differ in size by a factor of ten thousand. 30,000 ordinary events have less.",
     "fewer events are read at a time",
@@ -47,6 +47,14 @@ COUNT_SECONDS: Final = Limit(
     "It holds a slot that others need. A request for results may take longer.",
     "after three attempts the metric is reported by `health`, and tried ever more rarely",
     "It takes longer than {value} seconds.",
+)
+KEPT_COUNT_BYTES: Final = Limit(
+    "what is kept of a metric's persons to add to, compressed",
+    32 * MIB,
+    "bytes",
+    "Caps and quantiles are read off the number of persons with each value on each day. It is written anew whenever an "
+    "event is new.",
+    "the metric is counted from the facts each time",
 )
 SEARCHED_ROWS: Final = Limit(
     "events or persons that a list tests with conditions on properties for a page",

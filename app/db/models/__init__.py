@@ -27,11 +27,13 @@ from app.db.models.fact import ActorKey, ClickHouseMigration, Count, Fact, Serie
 from app.db.models.group import Group, GroupType
 from app.db.models.hash_key_override import HashKeyOverride
 from app.db.models.holdout import Holdout
+from app.db.models.idempotent_answer import IdempotentAnswer
 from app.db.models.imports import FileImport, ImportedFile, ImportedPerson
 from app.db.models.person import ErasedPerson, ErasedPersonAnswer, Person, PersonDistinctId, PersonMerge
 from app.db.models.saved_metric import SavedMetric
 from app.db.models.share_link import ShareLink
 from app.db.models.snapshot import Snapshot
+from app.db.models.verdict import ExperimentVerdict
 from app.db.models.webhook import ExperimentNotice, Webhook, WebhookDelivery
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "EventVolume",
     "Experiment",
     "ExperimentNotice",
+    "ExperimentVerdict",
     "Fact",
     "FeatureFlag",
     "FileImport",
@@ -62,6 +65,7 @@ __all__ = [
     "GroupType",
     "HashKeyOverride",
     "Holdout",
+    "IdempotentAnswer",
     "ImportedFile",
     "ImportedPerson",
     "Organization",

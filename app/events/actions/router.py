@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
+from app.accounts.idempotency.dependencies import ONCE, REUSED, KeyedRoute
 from app.accounts.users import UserBasic
 from app.db.models import Action
 from app.events.actions.dependencies import ActionsDep, LockedActionDep, get_action
@@ -17,7 +18,10 @@ from app.http.schemas import Page
 from app.http.strictness import OF_2022
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/actions", tags=["Actions"], dependencies=[require_scope("action"), OF_2022]
+    route_class=KeyedRoute,
+    prefix="/api/projects/{project_id}/actions",
+    tags=["Actions"],
+    dependencies=[require_scope("action"), OF_2022],
 )
 
 
@@ -47,7 +51,7 @@ async def list_actions(actions: ActionsDep, pagination: PaginationDep) -> Page[A
     return pagination.page(count, [_read(action) for action in rows])
 
 
-@router.post("/", status_code=201, summary="Create an action")
+@router.post("/", status_code=201, summary="Create an action", responses=REUSED, dependencies=[ONCE])
 async def create_action(
     user: UserDep, actions: ActionsDep, body: Annotated[ActionCreate, body_of(ActionCreate)]
 ) -> ActionRead:

@@ -11,7 +11,7 @@ from app.events.capture.decoding.visitors import Sender
 from app.events.capture.dependencies import capture_of
 from app.events.capture.schemas import CaptureRead, capture_body
 from app.sdk.payloads import SdkRequest
-from app.sdk.requests import read_sdk_request, run_in_thread_if_large, unpack
+from app.sdk.requests import read_sdk_request, run_in_thread_if_large, unpack_large, unpack_small
 
 # Paths of the endpoint in older and newer SDKs; on /engage the event is also `$identify`.
 ALIASES = ("/e/", "/i/v0/e/", "/track/", "/engage/", "/i/v0/ai/batch/")
@@ -50,14 +50,22 @@ async def capture_events(request: Request) -> Response:
     """
     received_at = dt.datetime.now(dt.UTC)
     sdk_request = await read_sdk_request(request, limits.REQUEST_BYTES.value)
-    envelope = _read_envelope(sdk_request, request.scope["path"])
-    payload = await unpack(sdk_request)
-    batch = await run_in_thread_if_large(len(payload), decode_batch, payload, received_at, envelope)
-    del payload  # which the events of a large request no longer need while they are stored
-    await capture_of(request).store(batch)
+    payload = unpack_small(sdk_request)
+    if payload is not None:
+        await _store(request, sdk_request, payload, received_at)
+    else:
+        async with unpack_large(request, sdk_request) as unpacked:
+            await _store(request, sdk_request, unpacked.pop(), received_at)
     if sdk_request.query.get("beacon") == "1":
         return Response(status_code=204)
     return _acknowledge()
+
+
+async def _store(request: Request, sdk_request: SdkRequest, payload: bytes, received_at: dt.datetime) -> None:
+    envelope = _read_envelope(sdk_request, request.scope["path"])
+    batch = await run_in_thread_if_large(len(payload), decode_batch, payload, received_at, envelope)
+    del payload  # which the events of a large request no longer need while they are stored
+    await capture_of(request).store(batch)
 
 
 async def drop_recording() -> Response:

@@ -114,7 +114,7 @@ class CaptureService:
         await self._group_commit.close()
 
     async def _store_under_token(self, token: str, captured: Sequence[CapturedEvent]) -> None:
-        async with self._database.write() as session:
+        async with self._database.write(owner=token) as session:
             project = await AccountRepository(session).find_ingestion_project(token)
             if project is None:
                 raise _token_is_unknown()
@@ -127,7 +127,7 @@ class CaptureService:
             project = await self._project_beside_key(token, project_id)
         captured = await self._with_visitors(project.id, captured)
         events = await self._with_flags(project.api_token, captured)
-        async with self._database.write() as session:
+        async with self._database.write(owner=project.api_token) as session:
             await store_events(session, IngestionProject(project.id, project.anonymize_ips), events)
 
     async def _project_beside_key(self, key: str, project_id: object) -> Project:

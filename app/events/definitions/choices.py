@@ -5,7 +5,7 @@ from typing import Final, get_args
 
 from app.common.errors import ValidationFailed
 from app.common.storable_json import is_storable_json
-from app.events.definitions.names import EVENT, PERSON, VOLUME_DAYS
+from app.events.definitions.names import EVENT, HIDDEN, PERSON, VOLUME_DAYS
 from app.events.definitions.repository import EventChoice, EventOrder, PropertyChoice
 from app.http.query_params import read_text
 
@@ -17,18 +17,6 @@ _EVENT_TYPES: Final[dict[str, bool | None]] = {
     "event_custom": False,
     "event_posthog": True,
 }
-# Properties that mean something to capture, and are of no use in a filter.
-_HIDDEN: Final = (
-    "distinct_id",
-    "$set",
-    "$set_once",
-    "$unset",
-    "$groups",
-    "$group_type",
-    "$group_key",
-    "$group_set",
-    *(f"$group_{index}" for index in range(5)),
-)
 _GROUP_INDEXES: Final = ("0", "1", "2", "3", "4")
 _BOOLEANS: Final[dict[str, bool | None]] = {"": None, "true": True, "1": True, "false": False, "0": False}
 
@@ -84,7 +72,7 @@ def read_property_choice(
     events = _read_names(event_names, "event_names")
     if events and kind != EVENT:
         raise ValidationFailed("`event_names` can only be set for `event` type", attr="event_names")
-    hidden = _HIDDEN if kind == EVENT else ()
+    hidden = HIDDEN if kind == EVENT else ()
     only_of_events = _read_boolean(filter_by_event_names, "filter_by_event_names")
     return PropertyChoice(
         subject=kind,

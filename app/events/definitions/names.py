@@ -21,6 +21,18 @@ PropertyType: TypeAlias = Literal["String", "Numeric", "Boolean", "DateTime"]
 VOLUME_DAYS: Final = 30
 EVENT: Final = "event"
 PERSON: Final = "person"
+# Properties that mean something to capture, and are of no use in a filter.
+HIDDEN: Final = (
+    "distinct_id",
+    "$set",
+    "$set_once",
+    "$unset",
+    "$groups",
+    "$group_type",
+    "$group_key",
+    "$group_set",
+    *(f"$group_{index}" for index in range(5)),
+)
 MAX_NAME_CHARACTERS: Final = 400
 
 _DAY: Final = 86_400_000_000  # in microseconds

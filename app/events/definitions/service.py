@@ -10,7 +10,7 @@ from app.common.single_flight import SingleFlight
 from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.models import EventDefinition, PropertyDefinition, utc_now
-from app.events.definitions.names import Names
+from app.events.definitions.names import HIDDEN, Names
 from app.events.definitions.repository import DefinitionRepository, EventChoice, PropertyChoice
 from app.events.history import EventHistory
 from app.events.repository import EventQueries
@@ -80,6 +80,11 @@ class DefinitionService:
         async with self._database.read() as session:
             definitions = DefinitionRepository(session, self._project_id)
             return await definitions.count_properties(choice), await definitions.properties(choice, limit, offset)
+
+    async def property_names(self, subject: str, limit: int) -> Sequence[str]:
+        """Return names of properties that mean something in filters: of events, of persons or of a type of groups."""
+        _, found = await self.property_page(PropertyChoice(subject, excluded=HIDDEN), limit, 0)
+        return [definition.name for definition, _ in found]
 
     async def event(self, identifier: UUID, since: int) -> tuple[EventDefinition, int]:
         async with self._database.read() as session:

@@ -191,7 +191,7 @@ class ImportRun:
 
     async def _note(self, file: SourceFile) -> None:
         if file.is_complete and not self._options.is_dry_run:
-            async with self._database.write() as session:
+            async with self._database.write(owner=self._project_id) as session:
                 await self._note_in(session, file)
 
     async def _note_in(self, session: AsyncSession, file: SourceFile) -> None:

@@ -233,7 +233,7 @@ class EventImport:
         """Do work in a transaction, again if the database was unavailable or busy."""
         for attempt in range(_ATTEMPTS):
             try:
-                async with self._database.write() as session:
+                async with self._database.write(owner=self._project.id) as session:
                     return await work(session)
             except PayloadTooLarge as error:
                 raise _BatchRefused(error.detail) from error

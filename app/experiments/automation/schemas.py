@@ -51,14 +51,17 @@ class _WithDefault:
         return {**described, "anyOf": [*described["anyOf"], {"const": _DEFAULT}]}
 
 
+def default_ramp() -> list[dict[str, float]]:
+    """Return the steps of a ramp that are usual: a day each."""
+    return [
+        {"after_hours": _DEFAULT_HOURS * place, "rollout_percentage": percentage}
+        for place, percentage in enumerate(_DEFAULT_PERCENTAGES)
+    ]
+
+
 def _read_ramp(value: object) -> object:
-    """Return the default steps, a day each, in place of their name."""
-    if value == _DEFAULT:
-        return [
-            {"after_hours": _DEFAULT_HOURS * place, "rollout_percentage": percentage}
-            for place, percentage in enumerate(_DEFAULT_PERCENTAGES)
-        ]
-    return value
+    """Return the default steps in place of their name."""
+    return default_ramp() if value == _DEFAULT else value
 
 
 def _check_ramp(steps: Sequence[RampStep] | None) -> Sequence[RampStep] | None:

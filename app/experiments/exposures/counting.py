@@ -10,6 +10,7 @@ from app.common.timestamps import to_microseconds
 from app.db.models import Experiment
 from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.experiments.sharing import SharedCounts
+from app.experiments.target_metric import target_body
 from app.metrics.aggregation.calendar import Interval, Ticks, Window
 from app.metrics.aggregation.exposures import ExposureCounts, count_exposures, evaluations
 from app.metrics.counting.fact_query import FactQuery
@@ -156,7 +157,7 @@ class ExposurePlanner:
         ticks = buckets(so_far, interval or fitting_interval(so_far, "day"))
         query, split = await self._queries.exposures(experiment, scope), await self._splits.split(experiment)
         fine = _divided(ticks, _beginnings(split))
-        unread = await self._queries.unread_timestamps(experiment, scope, query)
+        unread = await self._queries.unread_timestamps(experiment.filters, target_body(experiment), scope, query)
         excluded = excluded_variants(experiment.stats_config)
         fact_query = exposure_fact_query(query, fine, split, scope)
         return ExposurePlan(query, scope, ticks, fine, split, fact_query, unread, excluded)
@@ -173,7 +174,9 @@ def exposure_fact_query(
     def count_columns(columns: Sequence[FactColumns]) -> ExposureCounts:
         facts, unfiltered = columns[0], columns[len(query.event_sets) - 1]
         if scope.group_type_index is None:
-            facts, unfiltered = evaluations(facts), evaluations(unfiltered)
+            has_test_accounts = unfiltered is not facts
+            facts = evaluations(facts)
+            unfiltered = evaluations(unfiltered) if has_test_accounts else facts
         activations = [part.select(part.time < inside.until) for part in columns[len(query.event_sets) :]]
         return count_exposures(
             facts,

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from app.common.nouns import capitalized
+from app.common.nouns import capitalized, none_of
 from app.common.number_texts import format_p_value
 from app.experiments.exposures.traffic_split import SplitChange
 from app.experiments.results.health_summary import Severity, Status
 from app.experiments.results.target import MetricEvidence
 from app.experiments.scorecard.progress import Progress
-from app.metrics.queries.models import PERSONS
 from app.metrics.queries.scope import AttributedBy
 from app.statistics.frequentist.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
 
@@ -161,10 +160,10 @@ def _forced_variants(evidence: Evidence) -> Iterator[Finding]:
             None,
             "warning",
             "A release condition fixes the variant",
-            f"Some persons always get {', '.join(evidence.forced_variants)}: they were not assigned at random, and "
-            "bias the variants that they are in.",
+            f"Some {evidence.unit} always get {', '.join(evidence.forced_variants)}: they were not assigned at random, "
+            "and bias the variants that they are in.",
             {"variants": list(evidence.forced_variants)},
-            ["Remove the variant from the release condition, or leave these persons out as test accounts."],
+            ["Remove the variant from the release condition, or leave these out as test accounts."],
         )
 
 
@@ -177,7 +176,7 @@ def _flag_state(evidence: Evidence) -> Iterator[Finding]:
         "deleted" if evidence.is_flag_deleted else "inactive",
         "critical" if evidence.is_flag_deleted else "warning",
         f"The flag is {state}",
-        f"The experiment runs, but its flag is {state}: no new person is assigned to a variant.",
+        f"The experiment runs, but its flag is {state}: no more {evidence.unit} are assigned to a variant.",
         {"active": evidence.is_flag_active, "deleted": evidence.is_flag_deleted},
         ["Switch the flag on (or resume the experiment), or end the experiment."],
     )
@@ -344,7 +343,7 @@ def _exposure(evidence: Evidence) -> Iterator[Finding]:
         "ZERO_EXPOSURES",
         None,
         "warning",
-        "No person was exposed" if evidence.unit == PERSONS else f"No {evidence.unit} were exposed",
+        f"{capitalized(none_of(evidence.unit))} exposed",
         f"There is no event `{evidence.exposure_event}` with a variant inside the window: {consequence}",
         {"exposure_event": evidence.exposure_event},
         [
@@ -397,7 +396,10 @@ def _power(evidence: Evidence) -> Iterator[Finding]:
             "The experiment will take long",
             f"At the current pace it takes more than {UNDERPOWERED_DAYS} days to detect the target effect.",
             {"days_left": progress.days_left},
-            ["Choose a larger target effect, expose more persons, or choose a metric that more of them reach."],
+            [
+                f"Choose a larger target effect, expose more {evidence.unit}, or choose a metric that more of them "
+                "reach."
+            ],
         )
 
 

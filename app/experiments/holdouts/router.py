@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
+from app.accounts.idempotency.dependencies import ONCE, REUSED, KeyedRoute
 from app.experiments.holdouts.dependencies import HoldoutDep, HoldoutsDep, LockedHoldoutDep
 from app.experiments.holdouts.schemas import HoldoutCreate, HoldoutRead, HoldoutUpdate
 from app.http.pagination import PaginationDep
@@ -14,6 +15,7 @@ from app.http.routing import answer_other_methods
 from app.http.schemas import Page
 
 router = APIRouter(
+    route_class=KeyedRoute,
     prefix="/api/projects/{project_id}/experiment_holdouts",
     tags=["Experiments"],
     dependencies=[require_scope("experiment")],
@@ -27,7 +29,7 @@ async def list_holdouts(holdouts: HoldoutsDep, pagination: PaginationDep) -> Pag
     return pagination.page(count, [HoldoutRead.model_validate(one) for one in rows])
 
 
-@router.post("/", status_code=201, summary="Create a holdout")
+@router.post("/", status_code=201, summary="Create a holdout", responses=REUSED, dependencies=[ONCE])
 async def create_holdout(
     user: UserDep, holdouts: HoldoutsDep, body: Annotated[HoldoutCreate, body_of(HoldoutCreate)]
 ) -> HoldoutRead:

@@ -17,8 +17,9 @@ from app.experiments.lifecycle import describe_empty_window
 from app.experiments.loading import load_experiment
 from app.experiments.repository import ExperimentRepository
 from app.experiments.scorecard.counting import metrics_of
-from app.flags.filters import groups_of
+from app.flags.filters import group_type_index_of, groups_of
 from app.flags.holdouts import read_holdout
+from app.metrics.queries.models import GROUPS, PERSONS
 from app.metrics.queries.scope import EXPOSURE_EVENTS
 from app.metrics.queries.service import MetricQueryBuilder
 
@@ -147,9 +148,10 @@ def _reach(experiment: Experiment) -> ChecklistItem:
     is_released = any(share is None or (isinstance(share, int | float) and share > 0) for share in shares)
     served = [key for key, share in shares_of(filters).items() if share > 0]
     is_split = len(served) > 1
-    detail = f"The flag gives {', '.join(served) or 'no variant'} to {'persons' if is_released else 'no person'}."
+    unit = PERSONS if group_type_index_of(filters) is None else GROUPS
+    detail = f"The flag gives {', '.join(served) or 'no variant'} to {unit if is_released else f'no {unit}'}."
     action = "Give at least two variants a share, and a release condition a rollout."
-    return _item("reach", "The flag reaches persons", "recommended", is_released and is_split, detail, action)
+    return _item("reach", f"The flag reaches {unit}", "recommended", is_released and is_split, detail, action)
 
 
 def _planned_size(experiment: Experiment) -> ChecklistItem:
@@ -180,7 +182,7 @@ def _guardrails(experiment: Experiment) -> ChecklistItem:
 
 def _holdout(experiment: Experiment) -> ChecklistItem:
     holdout = read_holdout(experiment.feature_flag.filters)
-    held = "No person is held out." if holdout is None else f"{holdout.percentage:g} % are held out."
+    held = "Nothing is held out." if holdout is None else f"{holdout.percentage:g} % are held out."
     action = "Set a holdout if the effect of several experiments together is to be known."
     return _item("holdout", "A holdout is chosen", "optional", holdout is not None, held, action)
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Path
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.auth.dependencies import ProjectDep
 from app.db.models import SavedMetric
@@ -15,7 +16,11 @@ SavedMetricId = Annotated[PathId, Path(description="A saved metric's id.")]
 
 
 async def get_saved_metrics(project: ProjectDep, session: SessionDep) -> SavedMetricService:
-    return SavedMetricService(SavedMetricRepository(session, project.id))
+    return build_saved_metrics(session, project.id)
+
+
+def build_saved_metrics(session: AsyncSession, project_id: int) -> SavedMetricService:
+    return SavedMetricService(SavedMetricRepository(session, project_id))
 
 
 async def get_saved_metric(saved_metric_id: SavedMetricId, metrics: "SavedMetricsDep") -> SavedMetric:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
+from app.accounts.idempotency.dependencies import ONCE, REUSED, KeyedRoute
 from app.experiments.saved_metrics.dependencies import LockedSavedMetricDep, SavedMetricDep, SavedMetricsDep
 from app.experiments.saved_metrics.schemas import SavedMetricCreate, SavedMetricRead, SavedMetricUpdate
 from app.http.pagination import PaginationDep
@@ -14,6 +15,7 @@ from app.http.routing import answer_other_methods
 from app.http.schemas import Page
 
 router = APIRouter(
+    route_class=KeyedRoute,
     prefix="/api/projects/{project_id}/experiment_saved_metrics",
     tags=["Experiments"],
     dependencies=[require_scope("experiment")],
@@ -27,7 +29,7 @@ async def list_saved_metrics(metrics: SavedMetricsDep, pagination: PaginationDep
     return pagination.page(count, [SavedMetricRead.model_validate(one) for one in rows])
 
 
-@router.post("/", status_code=201, summary="Create a saved metric")
+@router.post("/", status_code=201, summary="Create a saved metric", responses=REUSED, dependencies=[ONCE])
 async def create_saved_metric(
     user: UserDep, metrics: SavedMetricsDep, body: Annotated[SavedMetricCreate, body_of(SavedMetricCreate)]
 ) -> SavedMetricRead:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.common.errors import ValidationFailed
+from app.common.time_slices import TimeSlices
 from app.db.database import Database
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner
@@ -72,8 +73,8 @@ class BreakdownService:
             raise ValidationFailed(metric.problem, attr="metric")
         if breakdown.by == "metric" and not _counts_one_event(metric.metric):
             raise ValidationFailed(
-                "A breakdown by the metric's events needs a metric of one event: a mean, or a trend. Break others "
-                "down by exposure.",
+                "A breakdown by the metric's events needs a metric of one event: a mean, a quantile, or a trend. Break "
+                "others down by exposure.",
                 attr="breakdown_by",
             )
         names, keys = await self._persons(exposures, breakdown)
@@ -96,7 +97,7 @@ class BreakdownService:
             other=others[0] if others else None,
             truncated=bool(others),
             multiple_testing=config.correction or "holm",
-            notes=_notes(breakdown, exposures.query.unit),
+            notes=_notes(breakdown, metric.metric, exposures.query.unit),
         )
 
     async def _persons(
@@ -147,8 +148,9 @@ async def _write_segments(
     ratios = _sample_ratios(counts.exposed, exposures) if breakdown.by == "exposure" else [None] * len(counted)
     keys = [*counts.keys.tolist(), NO_ACTOR]  # the last one is that of the other values
     segments = []
+    slices = TimeSlices()
     for place, (one, analysis, ratio) in enumerate(zip(counted, analyses, ratios, strict=True)):
-        await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
+        await slices.pause()  # each takes up to a millisecond of the event loop
         shown = None
         if analysis is not None and one.kind is not None:
             shown = write_analysis(one.kind, analysis, lowest_leads=one.metric.role.lowest_leads)
@@ -166,7 +168,7 @@ async def _write_segments(
 
 def _counts_one_event(metric: ExperimentMetric) -> bool:
     if metric.typed is not None:
-        return metric.typed.get("metric_type") == "mean"
+        return metric.typed.get("metric_type") in {"mean", "quantile"}
     return read_insight(metric.filters) == "TRENDS"
 
 
@@ -211,13 +213,15 @@ def _sample_ratios(exposed: NDArray[np.int64], exposures: ExposurePlan) -> list[
     return ratios
 
 
-def _notes(breakdown: Breakdown, unit: str) -> list[str]:
+def _notes(breakdown: Breakdown, metric: ExperimentMetric, unit: str) -> list[str]:
     notes = [
         "Segments are exploratory: of many, some differ by chance, and the smaller ones by much. Take what stands out "
         "as a question for the next experiment. `adjusted_p_value` and `significant` are corrected over all values "
         "and variants; intervals are not."
     ]
-    if breakdown.by == "metric":
+    if breakdown.by == "metric" and metric.typed is not None and metric.typed.get("quantile_type") == "event":
+        notes.append("Every quantile is that of the events with the value: they are not parts of one total.")
+    elif breakdown.by == "metric":
         notes.append(
             f"Every value is relative to all exposed {unit}: the values are parts of one total, not groups of {unit}."
         )

@@ -1,6 +1,5 @@
 """Counts what an experiment's analysis is based on: metrics -> queries -> facts -> counts by day."""
 
-import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
 from app.common.nouns import capitalized
+from app.common.time_slices import TimeSlices
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner, Exposures
 from app.experiments.scorecard.decision_criteria import MetricRole, read_goal, read_role
@@ -23,17 +23,17 @@ from app.experiments.scorecard.metrics import (
     sample_fact_query,
     variants_of,
 )
+from app.experiments.target_metric import target_place, typed_bodies
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.quantiles import QuantileCounts
-from app.metrics.aggregation.samples import SampleCounts
 from app.metrics.aggregation.value_sums import ValueCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.exposure_attribution import attributed
 from app.metrics.queries.funnel import progress_fact_query
-from app.metrics.queries.parsing import define_target, foreign_groups, read_insight
+from app.metrics.queries.parsing import foreign_groups, read_insight
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
 from app.metrics.queries.typed.fact_queries import typed_fact_query
@@ -48,7 +48,7 @@ EXPOSURES = "exposures"
 _TARGET = "Target metric"  # the name of one that does not say what it counts
 # Without their counts an experiment has neither results nor health.
 NEEDED_METRICS = frozenset({PRIMARY, EXPOSURES})
-_ADJUSTABLE = frozenset({"mean", "ratio"})
+_ADJUSTABLE = frozenset({"mean", "ratio", "funnel"})
 _OWN_SUMS_OF_MEAN, _OWN_SUMS_OF_RATIO = 3, 6  # of ``moments``
 
 
@@ -231,8 +231,9 @@ class ScorecardCounter:
         planner = _MetricPlanner(self._queries, experiment, exposures)
         chosen = [metric for metric in metrics_of(experiment) if only is None or metric.id in only]
         planned = []
+        slices = TimeSlices()
         for metric in chosen:
-            await asyncio.sleep(0)  # each takes a millisecond of the event loop
+            await slices.pause()  # each takes a millisecond of the event loop
             planned.append(await planner.plan(metric))
         return PlannedScorecard(planned)
 
@@ -276,7 +277,7 @@ class PlannedMetric:
             return CountedMetric(self.metric, None, None, self.problem)
         if isinstance(answer, ValueCounts) and answer.flat[-1]:
             return CountedMetric(self.metric, None, None, _FLAT)
-        if isinstance(answer, SampleCounts | ValueCounts) and not answer.is_finite:
+        if isinstance(answer, ValueCounts) and not answer.is_finite:
             return CountedMetric(self.metric, None, None, "The sums are not finite.")
         return CountedMetric(
             self.metric,
@@ -364,21 +365,16 @@ class _MetricPlanner:
 def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
     """Return the metrics of an experiment, the target metric first.
 
-    That is what its ``filters`` say; without them, a typed metric: see ``_choose_target``.
+    That is what its ``filters`` say; without them, a typed metric: see ``target_place``.
     """
-    own, others = typed_metrics(experiment.metrics), typed_metrics(experiment.metrics_secondary)
-    saved = typed_metrics([{**metric.query, "name": metric.name} for metric in experiment.saved_metrics])
-    typed = [*own, *others, *saved]
+    bodies = typed_bodies(experiment)
+    typed, place = typed_metrics(bodies), target_place(experiment, bodies)
     goal = read_goal(experiment.decision_criteria or {})
-    of_target = experiment.filters or {}
-    if not typed or define_target(of_target, beside_typed=True):
+    if place is None:
+        of_target = experiment.filters or {}
         target = ExperimentMetric(PRIMARY, name_filters(of_target) or _TARGET, MetricRole("primary", goal), of_target)
     else:
-        links = experiment.saved_metrics_ids or ()
-        leading = {link["id"] for link in links if link.get("metadata", {}).get("type") == "primary"}
-        shared = [one for metric, one in zip(experiment.saved_metrics, saved, strict=True) if metric.id in leading]
-        chosen = _choose_target([*own, *shared, *others, *saved])
-        typed.remove(chosen)
+        chosen = typed.pop(place)
         stated = chosen.role.goal if chosen.typed and chosen.typed.get("goal") else goal
         target = replace(chosen, id=PRIMARY, role=replace(chosen.role, role="primary", goal=stated))
     listed = experiment.secondary_metrics if isinstance(experiment.secondary_metrics, list) else []
@@ -395,11 +391,6 @@ def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:
             )
         )
     return [target, *secondary, *typed]
-
-
-def _choose_target(typed: Sequence[ExperimentMetric]) -> ExperimentMetric:
-    """Return the first metric that is not a guardrail: a guardrail only has to do no harm, and does not decide."""
-    return next((one for one in typed if one.role.role != "guardrail"), typed[0])
 
 
 def require_metric(experiment: Experiment, reference: str) -> ExperimentMetric:

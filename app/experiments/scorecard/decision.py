@@ -7,6 +7,7 @@ every day.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from app.common.nouns import none_of
 from app.common.number_texts import format_chosen_share, format_p_value
 from app.experiments.scorecard.decision_criteria import Criteria
 from app.experiments.scorecard.decision_table import TABLE, Evidence, Recommendation, State, title_of
@@ -73,7 +74,7 @@ def decide(
         progress = replace(progress, days_left=None, takes_too_long=False)
     found = _NOTHING
     if situation.phase not in {"draft", "scheduled"}:
-        found = _examine(primary, guardrails, sample_ratio, criteria, progress)
+        found = _examine(primary, guardrails, sample_ratio, criteria, progress, situation.unit)
     state = _state(situation, found.evidence, criteria)
     answer = TABLE[state][found.evidence]
     decided_variant = situation.decided_variant or found.best
@@ -127,21 +128,22 @@ def _examine(
     sample_ratio: SampleRatio | None,
     criteria: Criteria,
     progress: Progress,
+    unit: str,
 ) -> _Finding:
     """Return what the data show, in the order of ``EVIDENCE``."""
     if sample_ratio is not None and sample_ratio.is_mismatch:
-        return _Finding("split_mismatch", [_mismatch(sample_ratio)])
+        return _Finding("split_mismatch", [_mismatch(sample_ratio, unit)])
     if primary is None or primary.analysis is None:
         return _Finding("not_comparable", [_missing(primary)])
     if not progress.exposed:
-        detail = "There are not enough data to compare the variants: no person was analyzed."
+        detail = f"There are not enough data to compare the variants: {none_of(unit)} analyzed."
         return _Finding("no_data", [Reason("no_data", primary.id, detail)])
     standings = compare_variants(primary, guardrails)
     if standings and all(one.is_bad for one in standings):
         is_harmful = any(one.harmed for one in standings)
         return _Finding("harmful" if is_harmful else "control_wins", _reasons(standings))
     if not any(one.is_judged for one in standings):
-        detail = "There are too few persons or events for a verdict: each variant needs 100 persons."
+        detail = f"There are too few {unit} or events for a verdict: each variant needs 100 {unit}."
         return _Finding("not_enough_data", [Reason("not_enough_data", primary.id, detail), *_reasons(standings)])
     return _compare(primary, standings, criteria, progress)
 
@@ -179,10 +181,10 @@ def _compare(primary: DecidedMetric, standings: Sequence[Standing], criteria: Cr
     return _Finding("no_clear_effect", [*_reasons(standings), Reason("no_clear_effect", primary.id, detail)])
 
 
-def _mismatch(sample_ratio: SampleRatio) -> Reason:
+def _mismatch(sample_ratio: SampleRatio, unit: str) -> Reason:
     detail = (
-        f"The persons exposed to each variant do not match the planned split ({format_p_value(sample_ratio.p_value)}): "
-        "some variants lose or gain persons, and no figure can be trusted until the cause is found."
+        f"The {unit} exposed to each variant do not match the planned split ({format_p_value(sample_ratio.p_value)}): "
+        f"some variants lose or gain {unit}, and no figure can be trusted until the cause is found."
     )
     return Reason("sample_ratio_mismatch", None, detail)
 

@@ -24,7 +24,7 @@ _RULES: Final[Mapping[Basis, str]] = {
 _CORRECTIONS: Final[Mapping[Correction, str]] = {"holm": "Holm", "benjamini_hochberg": "Benjamini and Hochberg"}
 _WITHOUT_VERDICT: Final = "not_comparable"
 _WHY_NOT: Final[Mapping[str, str]] = {
-    "not_enough_exposure": "it asks for 100 persons in every variant, by its own count of exposures",
+    "not_enough_exposure": "it asks for 100 {unit} in every variant, by its own count of exposures",
     "low_win_probability": "it asks for a probability of 90% that control, or that the test variants together, are "
     "best",
     "high_loss": "it asks that choosing the best test variant is expected to lose less than one percentage point",
@@ -37,6 +37,7 @@ def summarize(
     primary: CountedMetric,
     analysis: Analysis | None,
     results: FunnelResultsRead | TrendResultsRead | None,
+    unit: str,
 ) -> str:
     """Return the result, its certainty and the recommendation in words: what API, pages and reports show.
 
@@ -48,20 +49,20 @@ def summarize(
     lowest_leads = primary.metric.role.lowest_leads
     is_share, measure = primary.kind == "funnel", "" if primary.wording is None else primary.wording.mean_name
     figures = conclude(analysis, is_share=is_share, lowest_leads=lowest_leads, measure=measure)
-    figures = " ".join(filter(None, (figures, _explain_difference(analysis, results))))
+    figures = " ".join(filter(None, (figures, _explain_difference(analysis, results, unit))))
     if decision.recommendation == "decided":
         return f"{decision.advice} What the data say: {figures}"
     return f"{figures} {decision.advice}"
 
 
-def _explain_difference(analysis: Analysis, results: FunnelResultsRead | TrendResultsRead | None) -> str:
+def _explain_difference(analysis: Analysis, results: FunnelResultsRead | TrendResultsRead | None, unit: str) -> str:
     """Return one sentence where the two verdicts on the target metric differ; else an empty text."""
     decided = [one.decision for one in analysis.variants if one.decision is not None]
     is_significant = any(one.is_significant for one in decided)
     if results is None or results.significance_code == _WITHOUT_VERDICT or results.significant == is_significant:
         return ""
     if not results.significant:
-        why = _WHY_NOT.get(results.significance_code, "its last check failed")
+        why = _WHY_NOT.get(results.significance_code, "its last check failed").format(unit=unit)
         return f"The rule of 2022 in `results` does not call the difference significant: {why}."
     adjusted = [one.adjusted for one in decided if one.adjusted is not None]
     evidence = f" ({format_p_value(min(adjusted))})" if adjusted else ""

@@ -85,13 +85,7 @@ def _write_variant(variant: MetricVariant) -> Counts:
                 "key": variant.key,
                 "success_count": variant.success_count,
                 "failure_count": variant.failure_count,
-            }
-        case MeanVariant(covariate=Covariate() as covariate):
-            return {
-                **_write_sums(variant),
-                "covariate_sum": float(covariate.sum),
-                "covariate_sum_squares": float(covariate.sum_squares),
-                "main_covariate_sum_product": float(covariate.sum_product),
+                **_write_covariate(variant.covariate),
             }
         case RatioVariant():
             return {
@@ -99,7 +93,7 @@ def _write_variant(variant: MetricVariant) -> Counts:
                 "denominator_sum": float(variant.denominator_sum),
                 "denominator_sum_squares": float(variant.denominator_sum_squares),
                 "numerator_denominator_sum_product": float(variant.numerator_denominator_sum_product),
-                **_write_covariate(variant.covariate),
+                **_write_covariate_of_ratio(variant.covariate),
             }
         case QuantileVariant():
             return {
@@ -111,12 +105,22 @@ def _write_variant(variant: MetricVariant) -> Counts:
                 "upper": variant.upper,
             }
         case MeanVariant():
-            return _write_sums(variant)
+            return {**_write_sums(variant), **_write_covariate(variant.covariate)}
         case _:
             raise TypeError(f"experiments have no metric of {variant!r}")
 
 
-def _write_covariate(covariate: RatioCovariate | None) -> Counts:
+def _write_covariate(covariate: Covariate | None) -> Counts:
+    if covariate is None:
+        return {}
+    return {
+        "covariate_sum": float(covariate.sum),
+        "covariate_sum_squares": float(covariate.sum_squares),
+        "main_covariate_sum_product": float(covariate.sum_product),
+    }
+
+
+def _write_covariate_of_ratio(covariate: RatioCovariate | None) -> Counts:
     sums = () if covariate is None else map(float, vars(covariate).values())
     return dict(zip(COVARIATE_OF_RATIO, sums, strict=False))
 

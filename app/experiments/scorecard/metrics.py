@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from app.metrics.aggregation.calendar import Ticks
-from app.metrics.aggregation.funnel_by_day import FunnelProgress
+from app.metrics.aggregation.funnel_by_day import AdjustedProgress, FunnelProgress
 from app.metrics.aggregation.quantiles import QuantileCounts
-from app.metrics.aggregation.samples import SampleCounts, SampleMath, count_samples, is_sample_math
+from app.metrics.aggregation.samples import SampleMath, count_samples, is_sample_math
 from app.metrics.aggregation.value_sums import ValueCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.facts.columns import FactColumns
@@ -25,7 +27,7 @@ from app.statistics.variants import (
 )
 
 MetricType: TypeAlias = Literal["funnel", "mean", "ratio", "quantile"]
-DailyCounts: TypeAlias = FunnelProgress | SampleCounts | ValueCounts | QuantileCounts
+DailyCounts: TypeAlias = FunnelProgress | ValueCounts | QuantileCounts
 
 # Mathematics under another name: the average number of events of persons is the mean of their totals.
 _SAME_AS: dict[str, SampleMath] = {"avg_count_per_actor": "total"}
@@ -49,11 +51,11 @@ def metric_type_of(math: SampleMath) -> MetricType:
 
 def sample_fact_query(
     query: TrendQuery, math: SampleMath, exposures: ExposureQuery, scope: ExperimentScope, ticks: Ticks
-) -> FactQuery[SampleCounts]:
+) -> FactQuery[ValueCounts]:
     """Return the fact query of what exposed persons, or groups, did from their first exposure on."""
     variant_count, ledger_sets = len(scope.variants), exposures.ledger_sets
 
-    def count(columns: Sequence[FactColumns]) -> SampleCounts:
+    def count(columns: Sequence[FactColumns]) -> ValueCounts:
         ledger = exposures.ledger(columns[:-1], variant_count).of_variants(variant_count)
         return count_samples(ledger, columns[-1], ticks, math, variant_count)
 
@@ -62,10 +64,10 @@ def sample_fact_query(
         window=scope.window,
         variants=scope.exposure_variants,
         count=count,
-        decode_counts=lambda body: SampleCounts.from_bytes(body).widened(len(ticks)),
-        additive_over="actors" if math in {"total", "dau"} else None,  # the others are not integers
+        decode_counts=lambda body: ValueCounts.from_bytes(body).widened(len(ticks)),
+        additive_over="actors",
         parameters=("samples", math, ticks.interval, scope.timezone.key, exposures.handling),
-        columns=exposures.columns,
+        columns=exposures.columns | {"sequence"},  # numbers are added in the order of arrival
     )
 
 
@@ -82,11 +84,20 @@ def variants_of(counts: DailyCounts, kind: MetricType, keys: Sequence[str], buck
     """
     if isinstance(counts, QuantileCounts):
         return [_quantile(key, row, counts.confidence) for key, row in _rows(counts, keys, bucket)]
+    if isinstance(counts, AdjustedProgress):
+        before = np.cumsum(counts.before, axis=2)[:, :, bucket].T.tolist()
+        return [
+            FunnelVariant(key, sums[-1], sums[0] - sums[-1], Covariate(had, had, again))
+            for (key, sums), (had, again) in zip(_rows(counts, keys, bucket), before, strict=True)
+        ]
     if isinstance(counts, FunnelProgress):
         return [FunnelVariant(key, sums[-1], sums[0] - sums[-1]) for key, sums in _rows(counts, keys, bucket)]
     exact = list(zip(keys, counts.moments(bucket), strict=True))
     if kind == "funnel":
-        return [FunnelVariant(key, int(squares), int(n - squares)) for key, (n, _, squares) in exact]
+        return [
+            FunnelVariant(key, int(squares), int(n - squares), Covariate(*rest) if rest else None)
+            for key, (n, _, squares, *rest) in exact
+        ]
     return [(_ratio if kind == "ratio" else _mean)(key, sums) for key, sums in exact]
 
 

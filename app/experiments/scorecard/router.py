@@ -32,8 +32,9 @@ async def retrieve_analysis(
 
     With `breakdown`, the name of a property, the answer has a metric for each of its values as well. By `exposure`,
     persons are parted by the property of their first exposure event (or their own, as it is today), and each value is
-    an experiment of its own with a test of its split. By `metric`, the events of a mean or a trend are parted, relative
-    to all exposed persons. Segments are exploratory: their p-values are corrected for the number of comparisons.
+    an experiment of its own with a test of its split. By `metric`, the events of a mean, a quantile or a trend are
+    parted, relative to all exposed persons. Segments are exploratory: their p-values are corrected for the number of
+    comparisons.
     """
     analysis = await scorecards.analysis(experiment)
     if asked is None:

@@ -40,7 +40,8 @@ class ExperimentStatsConfig(StatsConfig):
     )
     cuped: CupedConfig | None = Field(
         default=None,
-        description="Adjust typed means and ratios by a covariate; null: do not. Unless it is given, `default_cuped` "
+        description="Adjust typed means, ratios, ordered funnels and `dau` by a covariate; null: do not. Unless it is "
+        "given, `default_cuped` "
         "of the project decides.",
     )
 

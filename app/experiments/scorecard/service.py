@@ -10,6 +10,7 @@ from typing import TypeAlias
 from app.analysis.schemas import AnalysisRead
 from app.analysis.service import read_config, write_analysis, write_sample_ratio
 from app.common.errors import ValidationFailed
+from app.common.time_slices import TimeSlices
 from app.db.models import Experiment, utc_now
 from app.experiments.compared_variants import compared_variants
 from app.experiments.exposures.lost_variants import describe_lost_variants, require_variants
@@ -217,14 +218,15 @@ async def decide_on(
     config = _config(experiment)
     cautious = cautious_config(config, len(scorecard.exposures.compared) - 1)
     metrics = _decided(scorecard, analyses, None if cautious is config else await _analyze(scorecard, cautious))
+    unit = scorecard.exposures.query.unit
     decision = decide(
         metrics[0],
         [metric for metric in metrics if metric.role.role == "guardrail"],
         scorecard.sample_ratio,
         _criteria(experiment),
-        situation_of(experiment, scorecard.scope.now),
+        replace(situation_of(experiment, scorecard.scope.now), unit=unit),
     )
-    return _write_decision(experiment, decision, summarize(decision, scorecard.metrics[0], analyses[0], results))
+    return _write_decision(experiment, decision, summarize(decision, scorecard.metrics[0], analyses[0], results, unit))
 
 
 def decide_ahead(experiment: Experiment) -> DecisionRead | None:
@@ -273,8 +275,9 @@ def _runtime(scope: ExperimentScope) -> float:
 async def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]) -> ScorecardRead:
     ratio, scope, exposed = scorecard.sample_ratio, scorecard.scope, scorecard.exposures.compared_exposed
     metrics = []
+    slices = TimeSlices()
     for counted, analysis in zip(scorecard.metrics, analyses, strict=True):
-        await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
+        await slices.pause()  # each takes up to a millisecond of the event loop
         lack = _explain_lack(counted, scorecard)
         metrics.append(show_metric(counted, analysis, scorecard.exposures.exposed, lack))
     return ScorecardRead(
@@ -296,8 +299,9 @@ async def _write_timeseries(
     analyses = await _analyze_days(scorecard, config, index, steps.ends)
     names = scorecard.ticks.days()
     written: dict[str, AnalysisRead] = {}
+    slices = TimeSlices()
     for day, analysis in zip(steps.ends, analyses, strict=True):
-        await asyncio.sleep(0)  # each takes up to a millisecond of the event loop
+        await slices.pause()  # each takes up to a millisecond of the event loop
         if analysis is not None and counted.kind is not None:
             written[names[day]] = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
     return TimeseriesRead(

@@ -9,6 +9,7 @@ from app.db.models import Experiment
 from app.experiments.compared_variants import baseline_of, compared_variants
 from app.experiments.exposures.traffic_split import shipped_variant
 from app.flags.filters import variant_keys
+from app.metrics.queries.models import PERSONS
 
 Phase: TypeAlias = Literal["draft", "scheduled", "running", "paused", "ended", "shipped", "concluded"]
 
@@ -27,6 +28,8 @@ class Situation:
         The variant that was decided on; None where a variant won, and several could have.
     decided : str
         What was decided, in words.
+    unit : str
+        What is compared, in the plural: persons, or groups of a type.
     """
 
     phase: Phase
@@ -34,6 +37,7 @@ class Situation:
     baseline: str | None
     decided_variant: str | None = None
     decided: str = ""
+    unit: str = PERSONS
 
 
 def situation_of(experiment: Experiment, now: dt.datetime) -> Situation:

@@ -128,7 +128,7 @@ class KnownProperties(msgspec.Struct, frozen=True):
     sent : set of str
         The names of the properties that the client sent.
     is_stored : bool
-        Whether the person or group is stored. For others a condition holds only if sent properties decide it.
+        Whether the person or group is stored. For others a condition on properties holds only if sent ones decide it.
     cohorts : collection of int
         The cohorts that the person is in.
     lost_cohorts : collection of int
@@ -294,7 +294,7 @@ def _try_release(
 
 
 def _holds(release: ReleaseCondition, matches: Predicate, subject: KnownProperties, values: FlagValues) -> bool:
-    if not subject.is_stored and not release.is_decided_by(subject.sent):
+    if not subject.is_stored and (release.tests_absence or not release.keys <= subject.sent):
         return False
     if not release.cohorts and not release.flags:
         return matches(subject.properties)

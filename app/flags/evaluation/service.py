@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -49,6 +49,11 @@ class _KnownPerson:
 
 
 _UNKNOWN_PERSON: Final = _KnownPerson()
+
+
+def _unknown_person(cohorts: LoadedCohorts | None) -> _KnownPerson:
+    """Return a person who is not stored, and so in no list."""
+    return _KnownPerson(cohorts=cohorts.of_unknown, lost_cohorts=cohorts.lost) if cohorts else _UNKNOWN_PERSON
 
 
 class EvaluationService:
@@ -143,12 +148,14 @@ class EvaluationService:
         before = dict.fromkeys(flags.continuity_keys, identifiers[-1]) if former_id else {}
         before |= stored.get(former.id, {}) if former else {}
         missing = {key: before[key] for key in flags.continuity_keys if key in before and key not in hash_keys}
-        loaded = await self._load_cohorts(project_id, flags) if person else None
-        return _KnownPerson(
-            properties=person.properties if person else None,
+        loaded = await self._load_cohorts(project_id, flags)
+        known = _unknown_person(loaded)
+        if person is not None:
+            inside = (await self._containing(project_id, [person], loaded))[person.id]
+            known = replace(known, properties=person.properties, cohorts=inside)
+        return replace(
+            known,
             hash_keys={**missing, **hash_keys},
-            cohorts=(await self._containing(project_id, [person], loaded))[person.id] if person else (),
-            lost_cohorts=loaded.lost if loaded else (),
             is_stored=owner is not None,
             missing_hash_keys=missing,
         )
@@ -195,11 +202,11 @@ class EvaluationService:
         flags = project.active.personal
         needs_persons = not flags.is_decided_by(frozenset({"distinct_id"}))
         cohorts = await self._load_cohorts(project.project_id, flags) if needs_persons else None
-        slices = TimeSlices()
+        unknown, slices = _unknown_person(cohorts), TimeSlices()
         for some in chunks(distinct_ids, _PERSONS_TOGETHER):
             found = await self._read_persons(project.project_id, flags, cohorts, some) if needs_persons else {}
             for distinct_id in some:
-                person = found.get(distinct_id, _UNKNOWN_PERSON)
+                person = found.get(distinct_id, unknown)
                 sent = _needed(project.reader, {}, "distinct_id", distinct_id)
                 context = EvaluationContext(
                     distinct_id=distinct_id,

@@ -29,7 +29,10 @@ _CORS_HEADER_PREFIX: Final = b"access-control-"
 ANY_ORIGIN: Final = "*"
 _READS: Final = ("GET", "HEAD")
 _WRITES: Final = ("POST", "PUT", "PATCH", "DELETE")
-_SENT: Final = "Accept, Authorization, Content-Type, If-Match, If-None-Match, Traceparent, Tracestate, X-Requested-With"
+_SENT: Final = (
+    "Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Traceparent, Tracestate, "
+    "X-Requested-With"
+)
 _PRIVATE_EXPOSED: Final = b"ETag, Retry-After, Warning, X-Request-ID"
 
 

@@ -1,5 +1,6 @@
 """What all counts have in common: named arrays that are added, subtracted, extended in time and stored."""
 
+import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -29,6 +30,16 @@ class Counts:
 
     def __sub__(self, other: Self) -> Self:
         return self._combined(other, operator.sub)
+
+    @classmethod
+    def total(cls, parts: Sequence[Self]) -> Self:
+        """Return the sum of at least one."""
+        return functools.reduce(operator.add, parts)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a sum still tells all that is asked; else all facts have to be counted."""
+        return True
 
     def _combined(self, other: Self, combine: Callable[[Any, Any], Any]) -> Self:
         return type(self)(*map(combine, self._values(), other._values()))

@@ -24,20 +24,27 @@ _BITS: Final = 26  # of 53: multiples of one power of two with this number of bi
 _SPLITTER: Final = 2.0**27 + 1
 
 
-def exact_totals(group: NDArray[np.int64], values: Floats, groups: int) -> list[int]:
-    """Return the sum of the finite values of each group, as a whole number of the smallest float."""
+def exact_totals(
+    group: NDArray[np.int64], values: Floats, groups: int, times: NDArray[np.int64] | None = None
+) -> list[int]:
+    """Return the sum of the finite values of each group, as a whole number of the smallest float.
+
+    ``times`` says how often each value is added, once unless it is given; at most 2 ** 26 values in all.
+    """
     totals = [0] * groups
     while len(values):
         exponent = int(np.frexp(np.max(np.abs(values)))[1])
         place = max(exponent - _BITS, _SMALLEST)
         unit = np.ldexp(1.0, place)
         high = np.rint(values / unit)
-        for number, total in enumerate(np.bincount(group, weights=high, minlength=groups).tolist()):
+        weights = high if times is None else high * times
+        for number, total in enumerate(np.bincount(group, weights=weights, minlength=groups).tolist()):
             if total:
                 totals[number] += int(total) << (place - _SMALLEST)
         rest = values - high * unit
         left = rest != 0
         group, values = group[left], rest[left]
+        times = None if times is None else times[left]
     return totals
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.funnel import NEVER
-from app.metrics.aggregation.funnel_by_day import FunnelProgress
+from app.metrics.aggregation.funnel_by_day import AdjustedProgress, FunnelProgress
 from app.metrics.aggregation.ledger import Ledger
 from app.metrics.facts.columns import FactColumns
 
@@ -63,3 +63,13 @@ def count_reached(
         buckets = ticks.bucket(np.maximum(moments, entry)[got_there])
         np.add.at(counts, (ledger.slot[got_there], buckets), 1)
     return FunnelProgress(reached)
+
+
+def count_again(
+    ledger: Ledger, entry: Times, times: Sequence[Times], before: NDArray[np.bool_], ticks: Ticks, variant_count: int
+) -> AdjustedProgress:
+    """Count as ``count_reached``, also those persons who had done all steps ``before``."""
+    whole = count_reached(ledger, entry, times, ticks, variant_count)
+    own = ledger.select(before)
+    again = count_reached(own, entry[before], [times[-1][before]], ticks, variant_count)
+    return AdjustedProgress(whole.reached, again.reached)

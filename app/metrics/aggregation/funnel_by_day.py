@@ -30,6 +30,22 @@ class FunnelProgress(BucketedCounts):
         return np.cumsum(self.reached, axis=2)
 
 
+@dataclass(frozen=True)
+class AdjustedProgress(FunnelProgress):
+    """A funnel of persons who may have done the same before.
+
+    Attributes
+    ----------
+    before : int64[2, k, b]
+        Those who had done all steps before, by the bucket in which they enter; and those of them who do all of them
+        again, by the bucket in which they reach the last one.
+    """
+
+    before: NDArray[np.int64]
+
+    bucketed = ("reached", "before")
+
+
 def count_progress(attempts: Attempts, ticks: Ticks, variant_count: int) -> FunnelProgress:
     """Count when actors reached the steps of a funnel.
 

@@ -4,8 +4,9 @@ A person's value is what an aggregation makes of their events from the exposure 
 changes at events only, so that it is kept as its changes: the value from a bucket of time on.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ ValueMath: TypeAlias = Literal["total", "sum", "avg", "min", "max", "dau", "uniq
 VALUE_MATHS: tuple[ValueMath, ...] = get_args(ValueMath)
 NUMERIC: frozenset[ValueMath] = frozenset({"sum", "avg", "min", "max"})  # of a numeric property
 DISTINCT: frozenset[ValueMath] = frozenset({"unique_session", "unique_group"})  # of what else the events belong to
+
+_BITS: Final = 26
+_SMALLEST_EXPONENT: Final = -900  # smaller numbers are all low part
 
 Floats: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.int64]
@@ -35,11 +39,14 @@ class PersonValues:
         In which bucket of time it changes, ascending.
     value : float64[c]
         What it is from then on.
+    rest : float64[c] or None
+        What a sum exceeds ``value`` by: the variance of values that are large beside their spread needs it.
     """
 
     row: Rows
     bucket: NDArray[np.intp]
     value: Floats
+    rest: Floats | None = None
 
     @classmethod
     def of(
@@ -70,9 +77,70 @@ class PersonValues:
         starts = _starts(row, bucket)
         if not len(starts):
             return cls(np.empty(0, np.int64), np.empty(0, np.intp), np.empty(0))
-        value = _running(math, row, events.value[order], starts)
         by_time = np.argsort(bucket[starts], kind="stable")
-        return cls(row[starts][by_time], bucket[starts][by_time], value[by_time])
+        at = starts[by_time]
+        if math == "sum":
+            value, rest = _summed(row, events.value[order], starts)
+            return cls(row[at], bucket[at], value[by_time], rest[by_time])
+        return cls(row[at], bucket[at], _running(math, row, events.value[order], starts)[by_time])
+
+
+@dataclass(frozen=True)
+class JointValues:
+    """The values of persons over time, all that a person has at a time in one cell.
+
+    Attributes
+    ----------
+    row : int64[c]
+        The persons, ascending: a cell for each bucket in which any of their values changes.
+    bucket : int64[c]
+        Ascending within a person, and not before the person is counted.
+    values, rests : float64[m, c]
+        What each value is, and what it exceeds that float by.
+    """
+
+    row: Rows
+    bucket: NDArray[np.int64]
+    values: Floats
+    rests: Floats
+
+    @classmethod
+    def of(cls, values: "Sequence[PersonValues]", entered: NDArray[np.int64], buckets: int) -> "JointValues":
+        """Join values; ``entered`` are the buckets from which on each person is counted."""
+        keys = [one.row * buckets + np.maximum(one.bucket, entered[one.row]) for one in values]
+        cells = np.sort(np.concatenate(keys))  # np.unique takes ten times as long
+        cells = cells[np.flatnonzero(np.diff(cells, prepend=-1))]
+        row = cells // buckets
+        filled = [_filled(one.value, key, cells, row) for one, key in zip(values, keys, strict=True)]
+        rests = [
+            np.zeros(len(cells)) if one.rest is None else _filled(one.rest, key, cells, row)
+            for one, key in zip(values, keys, strict=True)
+        ]
+        return cls(row, cells % buckets, np.array(filled), np.array(rests))
+
+    @property
+    def is_first(self) -> NDArray[np.bool_]:
+        """Whether a cell is the first one of its person."""
+        found = np.ones(len(self.row), dtype=np.bool_)
+        found[1:] = self.row[1:] != self.row[:-1]
+        return found
+
+    @property
+    def is_followed(self) -> NDArray[np.bool_]:
+        """Whether the next cell is one of the same person."""
+        return np.append(~self.is_first[1:], np.zeros(min(len(self.row), 1), dtype=np.bool_))
+
+
+def _filled(changes: Floats, keys: Rows, cells: Rows, row: Rows) -> Floats:
+    """Return the value that holds in each cell: that of the last change of its person up to there, 0 before."""
+    own = np.full(len(cells), np.nan)
+    is_set = np.zeros(len(cells), dtype=np.bool_)
+    at = np.searchsorted(cells, keys)
+    own[at], is_set[at] = changes, True  # of several changes in one cell, the last one
+    index = np.arange(len(cells))
+    last = np.maximum.accumulate(np.where(is_set, index, -1)) if len(cells) else index
+    holds = (last >= 0) & (row[last] == row)
+    return np.where(holds, own[last], 0.0)
 
 
 def _running(math: ValueMath, row: Rows, numbers: Floats, starts: NDArray[np.intp]) -> Floats:
@@ -86,8 +154,24 @@ def _running(math: ValueMath, row: Rows, numbers: Floats, starts: NDArray[np.int
         return np.minimum(counts, 1)
     if math not in NUMERIC:
         return counts
-    sums = _accumulated(np.add, person, np.add.reduceat(numbers, starts))
-    return sums if math == "sum" else sums / counts
+    return _summed(row, numbers, starts)[0] / counts
+
+
+def _summed(row: Rows, numbers: Floats, starts: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """Return the sum of each person at the end of each of their buckets, and what it exceeds that float by.
+
+    Numbers are split into high parts that add up exactly, because they are multiples of one power of two for each
+    person, of at most 27 bits (the sum of 2 ** 26 of them has 53), and low parts.
+    """
+    first = np.flatnonzero(np.diff(row, prepend=row[0] - 1))
+    exponent = np.frexp(np.maximum.reduceat(np.abs(numbers), first))[1]
+    unit = np.ldexp(1.0, np.maximum(exponent, _SMALLEST_EXPONENT) - _BITS)
+    units = np.repeat(unit, np.diff(np.append(first, len(row))))
+    parts = np.rint(numbers / units) * units
+    high, low = (_accumulated(np.add, row[starts], np.add.reduceat(part, starts)) for part in (parts, numbers - parts))
+    total = high + low
+    added = total - high
+    return total, (high - (total - added)) + (low - added)
 
 
 def _accumulated(combine: np.ufunc, person: Rows, values: Floats) -> Floats:

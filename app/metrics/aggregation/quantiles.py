@@ -14,17 +14,14 @@ A. Deng, U. Knoblich and J. Lu, *Applying the delta method in metric analytics: 
 """
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
-from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.counts import BucketedCounts
-from app.metrics.aggregation.ledger import Ledger
-from app.metrics.aggregation.person_values import Floats, PersonValues, Rows
+from app.metrics.aggregation.distribution import Distribution
+from app.metrics.aggregation.person_values import Floats, Rows
 
 _LEAST = 4  # of values on either side of the quantile, in units of the odds: fewer have no order statistics around it
 
@@ -51,7 +48,7 @@ class QuantileRule:
         if count == 0 or effective * rarer <= _LEAST * (1 - rarer):
             return None
         half = self.z * math.sqrt(level * (1 - level) * cluster_factor * count)
-        lower, upper = math.floor(level * count - half) - 1, math.ceil(level * count + half)
+        lower, upper = math.floor(level * count - half), math.ceil(level * count + half) - 1
         if lower < 0 or upper >= count:
             return None
         return lower, self.place(count), upper
@@ -79,119 +76,61 @@ class QuantileCounts(BucketedCounts):
     padding = "edge"
 
 
-def count_person_quantiles(
-    ledger: Ledger, entry: NDArray[np.int64], values: PersonValues, rule: QuantileRule, ticks: Ticks, variant_count: int
-) -> QuantileCounts:
-    """Find the quantile of the values of persons; of persons without events that is 0, which may be ignored."""
-    found, entered = _Buckets(ledger, entry, values.row, values.bucket, ticks, variant_count), ticks.bucket(entry)
-    of_variants = [np.flatnonzero(ledger.slot == variant) for variant in range(variant_count)]
-    now, applied = np.zeros(len(ledger)), 0
-    for bucket in found.changed():
-        end = int(np.searchsorted(values.bucket, bucket, side="right"))
-        now[values.row[applied:end]] = values.value[applied:end]  # of several changes of a person, the last one
-        applied = end
-        for variant, rows in enumerate(of_variants):
-            compared = now[rows[entered[rows] <= bucket]]
-            if rule.ignores_zeros:
-                compared = compared[compared != 0]
-            places = rule.places(len(compared))
-            found.write(bucket, variant, _values_at(compared, places, rule), len(compared))
-    return found.counts(rule)
+def read_quantiles(found: Distribution, rule: QuantileRule) -> QuantileCounts:
+    """Read the quantile of the values of persons, or of the numbers of their events, off their distribution.
+
+    The value of persons without events is 0, which may be ignored. Events come in clusters: those of a person.
+    """
+    over_time, (_, variant_count, buckets) = found.over_time(), found.entered.shape
+    cumulative = np.full((6, variant_count, buckets), np.nan)
+    cumulative[:2] = np.cumsum(found.entered, axis=2)
+    cumulative[2] = 0
+    values = over_time.values[0]
+    are_events = bool(over_time.owner.any())
+    for bucket, numbers in over_time.buckets():
+        compared = np.where(values == 0, 0, numbers) if rule.ignores_zeros else numbers
+        for variant, rows in enumerate(over_time.of_variants):
+            up_to = np.cumsum(compared[rows])
+            total = int(up_to[-1]) if len(up_to) else 0
+            factor = 1.0
+            if are_events and total:
+                last = np.searchsorted(values[rows], _value_at(values[rows], up_to, rule.place(total)), side="right")
+                factor = _cluster_factor(over_time.owner[rows], compared[rows], int(last))
+            places = rule.places(total, factor)
+            now = [np.nan, np.nan, np.nan]
+            if places is not None:
+                lower, place, upper = places
+                now = [_value_at(values[rows], up_to, one) for one in (place, lower, upper)]
+            elif total:
+                now[0] = _value_at(values[rows], up_to, rule.place(total))
+            cumulative[2:, variant, bucket:] = np.array([total, *now])[:, np.newaxis]
+    return QuantileCounts(cumulative, rule.confidence)
 
 
-def count_event_quantiles(
-    ledger: Ledger,
-    entry: NDArray[np.int64],
-    events: tuple[Rows, NDArray[np.intp], Floats],
-    rule: QuantileRule,
-    ticks: Ticks,
-    variant_count: int,
-) -> QuantileCounts:
-    """Find the quantile of the numbers of events, which come in clusters: those of a person.
+def _value_at(values: Floats, up_to: Rows, place: int) -> float:
+    """Return the value at a position, from 0, of ascending values of which there are so many up to each."""
+    return float(values[np.searchsorted(up_to, place, side="right")])
+
+
+def _cluster_factor(owner: Rows, numbers: Rows, last: int) -> float:
+    """Return how much more the share of the first events varies than that of independent events would.
 
     Parameters
     ----------
-    events
-        The row of each event's person, its bucket and its number.
+    owner, numbers
+        Of ascending values: whose events have it, and how many.
+    last
+        How many of these values are up to the quantile.
     """
-    row, bucket, number = events
-    known = ~np.isnan(number)
-    row, bucket, number = row[known], bucket[known], number[known]
-    found = _Buckets(ledger, entry, row, bucket, ticks, variant_count)
-    order = np.argsort(number, kind="stable")
-    row, number = row[order], number[order]
-    bucket, slot = np.maximum(bucket[order], ticks.bucket(entry)[row]), ledger.slot[row]
-    apart = [np.flatnonzero(slot == variant) for variant in range(variant_count)]
-    for now in found.changed():
-        for variant, rows in enumerate(apart):
-            own = rows[bucket[rows] <= now]
-            compared = number[own]
-            places = None
-            if len(own):
-                factor = _cluster_factor(
-                    row[own], int(np.searchsorted(compared, compared[rule.place(len(own))], "right"))
-                )
-                places = rule.places(len(own), factor)
-            found.write(now, variant, _values_at(compared, places, rule), len(own))
-    return found.counts(rule)
-
-
-def _values_at(values: Floats, places: tuple[int, int, int] | None, rule: QuantileRule) -> Sequence[float]:
-    """Return the quantile and the order statistics around it of values in any order; nan for what there is not."""
-    if places is None:
-        place = rule.place(len(values))
-        return (float(np.partition(values, place)[place]) if len(values) else np.nan, np.nan, np.nan)
-    lower, place, upper = places
-    ordered = np.partition(values, places)
-    return float(ordered[place]), float(ordered[lower]), float(ordered[upper])
-
-
-def _cluster_factor(person: Rows, below: int) -> float:
-    """Return how much more the share of the first events varies than that of independent events would."""
-    _, cluster = np.unique(person, return_inverse=True)
-    sizes = np.bincount(cluster).astype(np.float64)
-    share, clusters = below / len(person), len(sizes)
+    rows = np.flatnonzero(numbers)
+    _, cluster = np.unique(owner[rows], return_inverse=True)
+    sizes = np.bincount(cluster, numbers[rows])
+    is_below = rows < last
+    below = np.bincount(cluster[is_below], numbers[rows[is_below]], minlength=len(sizes))
+    total, clusters = float(sizes.sum()), len(sizes)
+    share = float(below.sum()) / total
     if clusters < 2 or share == 1:
         return 1.0
-    residuals = np.bincount(cluster[:below], minlength=clusters) - share * sizes
-    variance = float(residuals @ residuals) * clusters / (clusters - 1) / len(person) ** 2
-    return variance * len(person) / (share * (1 - share))
-
-
-class _Buckets:
-    """The counts of one bucket after the other; those without anything new are as the one before."""
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        entry: NDArray[np.int64],
-        row: Rows,
-        bucket: NDArray[np.intp],
-        ticks: Ticks,
-        variant_count: int,
-    ) -> None:
-        entered = ticks.bucket(entry)
-        added = np.zeros((2, variant_count, len(ticks)))
-        np.add.at(added[0], (ledger.slot, entered), 1)
-        first = np.full(len(ledger), len(ticks))
-        np.minimum.at(first, row, bucket)
-        active = np.flatnonzero(first < len(ticks))
-        np.add.at(added[1], (ledger.slot[active], np.maximum(first, entered)[active]), 1)
-        self._cumulative = np.full((6, variant_count, len(ticks)), np.nan)
-        self._cumulative[:2] = np.cumsum(added, axis=2)
-        self._cumulative[2] = 0
-        self._news = np.union1d(entered, bucket)
-
-    def changed(self) -> Iterator[int]:
-        """Yield each bucket, those without anything new filled."""
-        for bucket in range(self._cumulative.shape[2]):
-            if bucket in self._news:
-                yield bucket
-            elif bucket:
-                self._cumulative[2:, :, bucket] = self._cumulative[2:, :, bucket - 1]
-
-    def write(self, bucket: int, variant: int, values: Sequence[float], count: int) -> None:
-        self._cumulative[2:, variant, bucket] = (count, *values)
-
-    def counts(self, rule: QuantileRule) -> QuantileCounts:
-        return QuantileCounts(self._cumulative, rule.confidence)
+    residuals = below - share * sizes
+    variance = float(residuals @ residuals) * clusters / (clusters - 1) / total**2
+    return variance * total / (share * (1 - share))

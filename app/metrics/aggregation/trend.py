@@ -107,21 +107,21 @@ def aggregate_trend(facts: FactColumns, ticks: Ticks, math: Math, variant_count:
     numeric property or the numbers of events of the bucket's actors; quantiles interpolate linearly at ``q * (n - 1)``.
     """
     events = np.bincount(facts.variant, minlength=variant_count + 2)
-    known = facts.select((facts.variant > NO_VARIANT) & (facts.variant <= variant_count))
-    slot = known.variant.astype(np.int64) - 1
-    bucket = ticks.bucket(known.time)
-    cell = slot * len(ticks) + bucket
+    known = (facts.variant > NO_VARIANT) & (facts.variant <= variant_count)
+    slot = facts.variant[known].astype(np.int64) - 1
+    cell = slot * len(ticks) + ticks.bucket(facts.time[known])
     shape = (variant_count, len(ticks))
     if math == "total":
         values = np.bincount(cell, minlength=variant_count * len(ticks)).astype(np.float64)
     elif math == "dau":
-        values = _first_appearances(known, ticks, variant_count).astype(np.float64)
+        values = _first_appearances(facts, ticks, variant_count).astype(np.float64)
     elif math.endswith(_PER_ACTOR):
-        pairs, counts = np.unique(np.stack((cell, known.actor)), axis=1, return_counts=True)
+        pairs, counts = np.unique(np.stack((cell, facts.actor[known])), axis=1, return_counts=True)
         values = _reduce(pairs[0], counts.astype(np.float64), math.removesuffix(_PER_ACTOR), len(ticks) * variant_count)
     else:
-        numeric = ~np.isnan(known.value)
-        values = _reduce(cell[numeric], known.value[numeric], math, len(ticks) * variant_count)
+        value = facts.value[known]
+        numeric = ~np.isnan(value)
+        values = _reduce(cell[numeric], value[numeric], math, len(ticks) * variant_count)
     return TrendCounts(values.reshape(shape), events)
 
 
@@ -130,13 +130,13 @@ def count_exposed(facts: FactColumns, variant_count: int) -> TrendCounts:
     return aggregate_trend(facts.with_actor(), always(), "dau", variant_count)
 
 
-def _first_appearances(known: FactColumns, ticks: Ticks, variant_count: int) -> NDArray[np.int64]:
+def _first_appearances(facts: FactColumns, ticks: Ticks, variant_count: int) -> NDArray[np.int64]:
     """Return how many actors of each variant appear first in each bucket, int64[k, b]."""
     firsts = np.zeros((variant_count, len(ticks)), dtype=np.int64)
     for slot in range(variant_count):
-        facts = known.select(known.variant == slot + 1)
-        actors, number = numbered(facts.actor)
-        firsts[slot] = np.bincount(ticks.bucket(first_of(number, facts.time, len(actors))), minlength=len(ticks))
+        rows = np.flatnonzero(facts.variant == slot + 1)
+        actors, number = numbered(facts.actor[rows])
+        firsts[slot] = np.bincount(ticks.bucket(first_of(number, facts.time[rows], len(actors))), minlength=len(ticks))
     return firsts
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.counts import BucketedCounts
+from app.metrics.aggregation.distribution import Distribution, OverTime
 from app.metrics.aggregation.exact_sums import as_fraction, exact_totals, is_within_floats, products
 from app.metrics.aggregation.ledger import Ledger
-from app.metrics.aggregation.person_values import Floats, PersonValues, Rows
+from app.metrics.aggregation.person_values import Floats, JointValues, PersonValues
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,27 @@ class Outliers:
     ignores_zeros: bool = False
     excluded: Sequence[int] = ()
 
-    def caps(self, values: Floats) -> tuple[float, float]:
-        """Return the lower and the upper cap; infinite where there is none."""
-        ordered = np.sort(values)
-        lower = -np.inf if self.lower is None else _quantile(ordered, self.lower, -np.inf)
+    def caps(self, values: Floats, persons: NDArray[np.int64]) -> tuple[float, float]:
+        """Return the lower and the upper cap; infinite where there is none.
+
+        Parameters
+        ----------
+        values
+            In ascending order, with the number of ``persons`` who have each.
+        """
+        lower = -np.inf if self.lower is None else _quantile(values, persons, self.lower, -np.inf)
         if self.upper is None:
             return lower, np.inf
-        return lower, _quantile(ordered[ordered != 0] if self.ignores_zeros else ordered, self.upper, np.inf)
+        counted = np.where(values == 0, 0, persons) if self.ignores_zeros else persons
+        return lower, _quantile(values, counted, self.upper, np.inf)
 
 
-def _quantile(ordered: Floats, level: float, default: float) -> float:
-    """Return the value at the position ``floor(level * n)`` from 0, the last one at level 1."""
-    if not len(ordered):
+def _quantile(values: Floats, persons: NDArray[np.int64], level: float, default: float) -> float:
+    """Return the value at the position ``floor(level * n)`` from 0 of all persons', the last one at level 1."""
+    up_to = np.cumsum(persons)
+    if not len(values) or not up_to[-1]:
         return default
-    return float(ordered[min(int(level * len(ordered)), len(ordered) - 1)])
+    return float(values[np.searchsorted(up_to, min(int(level * up_to[-1]), up_to[-1] - 1), side="right")])
 
 
 class _Stored(msgspec.Struct, array_like=True):
@@ -121,17 +129,10 @@ class ValueCounts(BucketedCounts):
 
 @dataclass(frozen=True)
 class SummedValue:
-    """A value of persons, and what is done to it before it is summed up.
-
-    ``threshold``: the value is 1 where it is at least that, else 0.
-    """
+    """A value of persons to sum up; with a ``threshold``, it is 1 where it is at least that, else 0."""
 
     values: PersonValues
-    outliers: Outliers | None = None
     threshold: float | None = None
-
-    def apply_threshold(self, values: Floats) -> Floats:
-        return values if self.threshold is None else (values >= self.threshold).astype(np.float64)
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -139,6 +140,9 @@ def sum_values(
     ledger: Ledger, entry: NDArray[np.int64], values: Sequence[SummedValue], ticks: Ticks, variant_count: int
 ) -> ValueCounts:
     """Sum up the values of each person by variant.
+
+    They are summed by their changes: each is added in its bucket, and taken out where the next one of its person is.
+    That costs what changes, and not the persons in every bucket: the sums are exact.
 
     Parameters
     ----------
@@ -150,97 +154,90 @@ def sum_values(
     entered, buckets = ticks.bucket(entry).astype(np.int64), len(ticks)
     persons = np.zeros((variant_count, buckets), dtype=np.int64)
     np.add.at(persons, (ledger.slot, entered), 1)
-    capped = np.full((len(values), 4), (np.nan, np.nan, 0.0, 0.0))
-    if any(one.outliers is not None for one in values):
-        found = _sum_capped(ledger.slot, entered, values, (variant_count, buckets), capped)
-    else:
-        found = _sum_changes(ledger.slot, entered, values, (variant_count, buckets))
-    sums = np.array(found.totals, dtype=np.object_).reshape(-1, variant_count, buckets)
-    cumulative = np.concatenate([np.cumsum(persons, axis=1).astype(np.object_)[np.newaxis], sums])
-    return ValueCounts(cumulative, found.infinite, capped, found.flat)
-
-
-@dataclass(frozen=True)
-class _Totals:
-    """Sums of each kind, variant and bucket, in this order; for ``flat`` see ``ValueCounts``."""
-
-    totals: list[int]
-    infinite: int
-    flat: NDArray[np.int64]
-
-
-def _sum_changes(
-    slot: Rows, entered: NDArray[np.int64], values: Sequence[SummedValue], shape: tuple[int, int]
-) -> _Totals:
-    """Sum up values by their changes: each is added in its bucket, and taken out where the next one of its person is.
-
-    That costs what changes, and not the persons in every bucket: the sums are exact.
-    """
-    variant_count, buckets = shape
-    keys = [one.values.row * buckets + np.maximum(one.values.bucket, entered[one.values.row]) for one in values]
-    cells = np.unique(np.concatenate(keys))
-    row, bucket = cells // buckets, cells % buckets
-    is_followed = np.append(row[1:] == row[:-1], np.zeros(min(len(row), 1), dtype=np.bool_))
-    place = slot[row] * buckets
-    group = np.concatenate([place + bucket, place[is_followed] + np.append(bucket[1:], 0)[is_followed]])
-    filled = [one.apply_threshold(_filled(one.values, key, cells, row)) for one, key in zip(values, keys, strict=True)]
+    joint = JointValues.of([one.values for one in values], entered, buckets)
+    followed, place = joint.is_followed, ledger.slot[joint.row] * buckets
+    group = np.concatenate([place + joint.bucket, place[followed] + np.append(joint.bucket[1:], 0)[followed]])
+    applied = [
+        (own, rest) if one.threshold is None else ((own >= one.threshold).astype(np.float64),)
+        for one, own, rest in zip(values, joint.values, joint.rests, strict=True)
+    ]
     totals: list[int] = []
     infinite = 0
-    for parts in _terms(filled):
+    for parts in _terms(applied):
         sums = [0] * (variant_count * buckets)
         infinite += int((~np.isfinite(parts[0])).sum())
         for part in parts:
             changes = np.where(np.isfinite(part), part, 0.0)
-            changes = np.concatenate([changes, -changes[is_followed]])
+            changes = np.concatenate([changes, -changes[followed]])
             sums = [one + more for one, more in zip(sums, exact_totals(group, changes, len(sums)), strict=True)]
         for variant in range(variant_count):
             totals += accumulate(sums[variant * buckets : (variant + 1) * buckets])
-    return _Totals(totals, infinite, np.zeros(buckets, dtype=np.int64))
+    no_caps = np.full((len(values), 4), (np.nan, np.nan, 0.0, 0.0))
+    return _counts(persons, totals, infinite, no_caps, np.zeros(buckets, dtype=np.int64))
 
 
-def _filled(values: PersonValues, keys: Rows, cells: Rows, row: Rows) -> Floats:
-    """Return the value that holds in each cell: that of the last change of its person up to there, 0 before."""
-    own = np.full(len(cells), np.nan)
-    is_set = np.zeros(len(cells), dtype=np.bool_)
-    at = np.searchsorted(cells, keys)
-    own[at], is_set[at] = values.value, True  # of several changes in one cell, the last one
-    index = np.arange(len(cells))
-    last = np.maximum.accumulate(np.where(is_set, index, -1)) if len(cells) else index
-    holds = (last >= 0) & (row[last] == row)
-    return np.where(holds, own[last], 0.0)
+def _counts(
+    persons: NDArray[np.int64], totals: Sequence[int], infinite: int, capped: Floats, flat: NDArray[np.int64]
+) -> ValueCounts:
+    """Return counts of the persons who enter in each bucket, and of the sums of each kind, variant and bucket."""
+    sums = np.array(totals, dtype=np.object_).reshape(_kinds(len(capped)), *persons.shape)
+    cumulative = np.concatenate([np.cumsum(persons, axis=1).astype(np.object_)[np.newaxis], sums])
+    return ValueCounts(cumulative, infinite, capped, flat)
 
 
-def _terms(values: Sequence[Floats]) -> Iterator[Sequence[Floats]]:
-    """Yield what is summed up, as floats that add up to it: of each value itself and its square, then products."""
-    yield from chain.from_iterable(((one,), products(one, one)) for one in values)
-    yield from (products(first, second) for first, second in combinations(values, 2))
+def _kinds(values: int) -> int:
+    """Return how many sums ``_terms`` makes of some values."""
+    return 2 * values + values * (values - 1) // 2
 
 
-def _sum_capped(
-    slot: Rows, entered: NDArray[np.int64], values: Sequence[SummedValue], shape: tuple[int, int], capped: Floats
-) -> _Totals:
-    """Sum up values bucket by bucket: the caps of each are those of all persons by then. Fills ``capped``."""
-    variant_count, buckets = shape
-    now = [_Running(one, len(slot)) for one in values]
-    found: list[list[int]] = []
-    infinite, flat = 0, np.zeros(buckets, dtype=np.int64)
-    for bucket in range(buckets):
-        changed = [one.advance(bucket) for one in now]
-        present = np.flatnonzero(entered <= bucket)
-        if bucket and not any(changed) and not (entered[present] == bucket).any():
-            found.append(found[-1])
-            flat[bucket] = flat[bucket - 1]
-            continue
-        sums: list[int] = []
-        infinite = 0
-        for parts in _terms([one.read(present, slot, capped[place]) for place, one in enumerate(now)]):
-            infinite += int((~np.isfinite(parts[0])).sum())
-            kept = [np.where(np.isfinite(part), part, 0.0) for part in parts]
-            group = np.tile(slot[present], len(kept))
-            sums += exact_totals(group, np.concatenate(kept), variant_count)
-        found.append(sums)
-        flat[bucket] = any(map(_is_flat, capped.tolist()))
-    return _Totals([one for of_kind in zip(*found, strict=True) for one in of_kind] if found else [], infinite, flat)
+def _terms(values: Sequence[Sequence[Floats]]) -> Iterator[Sequence[Floats]]:
+    """Yield what is summed up: of each value itself and its square, one after the other, then the products of two.
+
+    All are floats that add up to what is meant, of which the first is the nearest.
+    """
+    yield from chain.from_iterable((one, _product(one, one)) for one in values)
+    yield from (_product(first, second) for first, second in combinations(values, 2))
+
+
+def _product(first: Sequence[Floats], second: Sequence[Floats]) -> list[Floats]:
+    pairs = [(one, other) for one in first for other in second if one.any() and other.any()]
+    return [part for pair in pairs or [(first[0], second[0])] for part in products(*pair)]
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def sum_capped(found: Distribution, outliers: Sequence[Outliers | None]) -> ValueCounts:
+    """Sum up the values of each person by variant, capped bucket by bucket: the caps are those of all persons by then.
+
+    Parameters
+    ----------
+    found
+        The distribution of persons by their values.
+    outliers
+        Of each of these values.
+    """
+    over_time, (_, variant_count, buckets) = found.over_time(), found.entered.shape
+    capped = np.full((len(outliers), 4), (np.nan, np.nan, 0.0, 0.0))
+    caps = [None if one is None else _Caps(one, over_time, place) for place, one in enumerate(outliers)]
+    sums = [[0] * variant_count] * _kinds(len(outliers))
+    by_bucket, flat, infinite = [sums] * buckets, np.zeros(buckets, dtype=np.int64), 0
+    for bucket, persons in over_time.buckets():
+        rows = np.flatnonzero(persons)
+        slot, times = over_time.slot[rows], persons[rows]
+        values = [
+            [own[rows] if one is None else one.apply(own, persons, capped[place])[rows]]
+            for place, (one, own) in enumerate(zip(caps, over_time.values, strict=True))
+        ]
+        sums, infinite = [], 0
+        for parts in _terms(values):
+            infinite += int(times[~np.isfinite(parts[0])].sum())
+            kept = [exact_totals(slot, np.where(np.isfinite(part), part, 0.0), variant_count, times) for part in parts]
+            sums.append([sum(of_variant) for of_variant in zip(*kept, strict=True)])
+        by_bucket[bucket:] = [sums] * (buckets - bucket)
+        flat[bucket:] = any(map(_is_flat, capped.tolist()))
+    totals = [
+        of_bucket[kind][slot] for kind in range(len(sums)) for slot in range(variant_count) for of_bucket in by_bucket
+    ]
+    return _counts(found.entered[0], totals, infinite, capped, flat)
 
 
 def _is_flat(cap: Sequence[float]) -> bool:
@@ -249,29 +246,19 @@ def _is_flat(cap: Sequence[float]) -> bool:
     return (upper == 0 and above > 0) or (lower == upper and below + above > 0)
 
 
-class _Running:
-    """One value of all persons at the end of one bucket after the other."""
+class _Caps:
+    """The caps of one value at the end of one bucket after the other."""
 
-    def __init__(self, summed: SummedValue, persons: int) -> None:
-        self._summed = summed
-        self._now = np.zeros(persons)
-        self._applied = 0
+    def __init__(self, outliers: Outliers, over_time: OverTime, place: int) -> None:
+        self._outliers = outliers
+        self._order = np.argsort(over_time.values[place], kind="stable")
+        self._ordered = over_time.values[place][self._order]
+        self._is_left_out = np.isin(over_time.slot, outliers.excluded)[self._order]
 
-    def advance(self, bucket: int) -> bool:
-        """Apply the changes up to the end of a bucket; return whether there were any."""
-        values = self._summed.values
-        end = int(np.searchsorted(values.bucket, bucket, side="right"))
-        changes = slice(self._applied, end)
-        self._now[values.row[changes]] = values.value[changes]  # of several changes of a person, the last one
-        self._applied, had = end, self._applied
-        return end > had
-
-    def read(self, persons: NDArray[np.intp], slot: Rows, capped: Floats) -> Floats:
-        """Return the values of some persons, capped; fills ``capped``."""
-        now, outliers = self._now[persons], self._summed.outliers
-        if outliers is None:
-            return self._summed.apply_threshold(now)
-        pool = now[~np.isin(slot[persons], outliers.excluded)] if outliers.excluded else now
-        lower, upper = outliers.caps(pool)
-        capped[:] = (lower, upper, float((pool < lower).sum()), float((pool > upper).sum()))
-        return np.minimum(np.maximum(now, lower), upper)
+    def apply(self, values: Floats, persons: NDArray[np.int64], capped: Floats) -> Floats:
+        """Return the values of rows with some persons each, capped; fills ``capped``."""
+        pool = np.where(self._is_left_out, 0, persons[self._order])
+        lower, upper = self._outliers.caps(self._ordered, pool)
+        beyond = (pool[self._ordered < lower].sum(), pool[self._ordered > upper].sum())
+        capped[:] = (lower, upper, *beyond)
+        return np.minimum(np.maximum(values, lower), upper)

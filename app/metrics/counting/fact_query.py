@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
-from typing import Final, Generic, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from app.metrics.aggregation.calendar import Window
 from app.metrics.aggregation.counts import Counts
@@ -16,7 +16,7 @@ CountsT = TypeVar("CountsT", bound=Counts)
 
 # Raise when ``to_bytes`` of any counts changes, or what they mean: replicas of two versions then store their counts
 # separately.
-COUNTS: Final = 7
+COUNTS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,15 @@ class FactQuery(Generic[CountsT]):
         Everything else that ``count`` depends on.
     needed_since : int, optional
         The moment from which on no event may be missing, where that is not the start of the window.
+    read_off : callable, optional
+        Makes of counts what is compared, where that cannot be added to itself.
+    joined : mapping of int to int
+        The places of event sets whose actors are something else that events belong to, such as sessions or values of
+        breakdowns, with the places of the sets that hold the same events under the actors that are counted.
+    maturing : Maturing, optional
+        Where actors count some time after their facts: how that moves with the clock.
+    continuing : callable, optional
+        Takes stored counts, and returns what counts facts so that they can be added to these; unset: ``count`` does.
     """
 
     event_sets: Sequence[EventSet]
@@ -53,6 +62,10 @@ class FactQuery(Generic[CountsT]):
     parameters: Sequence[str]
     columns: Set[Column] = WITHOUT_VALUES
     needed_since: int | None = None
+    read_off: Callable[[CountsT], Any] | None = None
+    joined: Mapping[int, int] = field(default_factory=dict)
+    maturing: "Maturing | None" = None
+    continuing: Callable[[CountsT], Callable[[Sequence[FactColumns]], CountsT]] | None = None
 
     @property
     def needs_events_since(self) -> int:
@@ -77,6 +90,15 @@ class FactQuery(Generic[CountsT]):
         return are_series and self.decode_counts is not None
 
     @property
+    def is_lasting(self) -> bool:
+        """Whether counts stay what they are while nothing is new, however late it is."""
+        return self.is_kept and self.maturing is None
+
+    def as_of(self, moment: int) -> "FactQuery[CountsT]":
+        """Return the query that counts as of a moment, in microseconds, where that makes a difference."""
+        return self if self.maturing is None else self.maturing.as_of(moment)
+
+    @property
     def is_incremental(self) -> bool:
         """Whether new facts can be added to stored counts; else all are counted again where there are new ones."""
         return self.additive_over is not None and self.is_kept and len(self._actor_properties) == 1
@@ -88,7 +110,8 @@ class FactQuery(Generic[CountsT]):
 
     @property
     def _actor_properties(self) -> Set[str | None]:
-        return {part.series.actor_property for event_set in self.event_sets for part in event_set.parts}
+        counted = [one for place, one in enumerate(self.event_sets) if place not in self.joined]
+        return {part.series.actor_property for event_set in counted for part in event_set.parts}
 
     @property
     def digest(self) -> str:
@@ -103,3 +126,20 @@ class FactQuery(Generic[CountsT]):
             self.parameters,
         ]
         return hashlib.sha256(json.dumps(document, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Maturing:
+    """How actors come to count without any new fact.
+
+    Attributes
+    ----------
+    least, most : int
+        How long after one of their facts that is, in microseconds.
+    as_of : callable
+        Returns the query that counts as of a moment.
+    """
+
+    least: int
+    most: int
+    as_of: Callable[[int], FactQuery[Any]]

@@ -4,11 +4,10 @@ A stored count is complete in itself: it covers the facts of events up to a wate
 a mark in their log, that happened before a moment. Facts and merges are only ever appended, so that the contribution of
 a person to a stored count can be recomputed at any time. To bring a count up to date, the persons with new facts or
 merges are counted twice, as of the stored count and as of now, and the difference is added. That is exact for late
-events and merges alike, stores nothing per person, and costs time in proportion to what is new.
+events and merges alike, and costs time in proportion to what is new, beside reading and writing the stored count.
 """
 
 import asyncio
-import functools
 import logging
 import operator
 from collections.abc import Callable, Sequence, Set
@@ -68,6 +67,11 @@ class Counted(Generic[CountsT]):
     as_of: int
     pending: Sequence[FutureFact] = ()
 
+    @property
+    def is_storable(self) -> bool:
+        """Whether a stored count of it would be quickly read and added to."""
+        return len(self.pending) < MAX_DELTA
+
     def to_stored(self) -> StoredCount:
         body = msgspec.msgpack.encode(_Body(self.counts.to_bytes(), list(self.pending)))
         return StoredCount(self.watermark, self.merge_mark, self.as_of, body)
@@ -124,14 +128,16 @@ class MetricCounter(Generic[CountsT]):
             When one of the series was removed.
         """
         digests = {self._series.ids[series.digest]: series.digest for series in series_of(self._metric.event_sets)}
-        return self.restore(*await self._counts.find(self._metric.digest, digests))
+        found, last_merge = await self._counts.find([self._metric.digest], digests)
+        return await self.restore(found.get(self._metric.digest), last_merge)
 
-    def restore(self, stored: StoredCount | None, last_merge: int) -> Counted[CountsT] | None:
+    async def restore(self, stored: StoredCount | None, last_merge: int) -> Counted[CountsT] | None:
         """Return a count that was found, if it is usable; ``last_merge`` is the project's last merge, read with it."""
         self._last_merge = last_merge
         if stored is None or self._metric.decode_counts is None:
             return None
-        counted = Counted.from_stored(stored, self._metric.decode_counts)
+        decode = self._metric.decode_counts
+        counted = await asyncio.to_thread(lambda: Counted[CountsT].from_stored(stored, decode))
         if counted is None or counted.as_of - self._window.until > MAX_CLOCK_DIFFERENCE:
             return None
         if counted.as_of > self._window.until:  # stored by a process whose clock is slightly ahead
@@ -142,7 +148,7 @@ class MetricCounter(Generic[CountsT]):
         """Count every fact."""
         log = await self._persons.merges()
         self._merged = MergedPersons.of(log)
-        if self._metric.is_incremental:  # then the facts of some actors can be counted without those of the others
+        if self._can_be_counted_in_ranges:
             ranges = await self._all_sources().ranges(self._high_water_mark, FACTS_AT_ONCE)
             if len(ranges) > 1:
                 return await self._recompute_in_ranges(ranges, log)
@@ -157,12 +163,18 @@ class MetricCounter(Generic[CountsT]):
                     pending += await self._pending_facts(place, part.series)
                 parts.append(await self._conditions.passing(part, self._visible(found, event_set.padding)))
             facts.append(parts[0] if len(parts) == 1 else await asyncio.to_thread(union, parts))
-        counts = await asyncio.to_thread(self._count_in_shares, facts)
+        counts = await asyncio.to_thread(self._count_in_shares, facts, self._metric.as_of(self._window.until).count)
         return Counted(counts, self._high_water_mark, log.last, self._window.until, pending)
+
+    @property
+    def _can_be_counted_in_ranges(self) -> bool:
+        """Whether the facts of some actors can be counted without those of the others."""
+        return self._metric.is_incremental and not self._metric.joined and self._metric.continuing is None
 
     async def _recompute_in_ranges(self, ranges: Sequence[ActorRange], log: MergeLog) -> Counted[CountsT]:
         """Count every fact, a range of actors at a time, so that memory does not grow with the number of facts."""
         series = [one.only_series for one in self._metric.event_sets if one.only_series is not None]
+        count = self._metric.as_of(self._window.until).count
         later: set[int] = set()
         counts: CountsT | None = None
         for actors in ranges:
@@ -171,7 +183,7 @@ class MetricCounter(Generic[CountsT]):
                 found = await self._read_range(definition, actors)
                 later |= {place} if self._has_pending(found) else set()
                 facts.append(self._visible(found))
-            of_range = await asyncio.to_thread(self._count_in_shares, facts)
+            of_range = await asyncio.to_thread(self._count_in_shares, facts, count)
             counts = of_range if counts is None else counts + of_range
         if counts is None:
             raise ValueError("no range of actors")
@@ -234,7 +246,9 @@ class MetricCounter(Generic[CountsT]):
 
     def is_up_to_date(self, known: Counted[CountsT]) -> bool:
         """Whether a count that was found covers all events, merges and due facts."""
-        return self._last_event <= known.watermark and not self._due(known) and not self._has_merges_after(known)
+        has_matured = self._metric.maturing is not None and known.as_of < self._window.until
+        has_news = has_matured or self._last_event > known.watermark
+        return not has_news and not self._due(known) and not self._has_merges_after(known)
 
     def _due(self, known: Counted[CountsT]) -> list[FutureFact]:
         return [fact for fact in known.pending if fact.time < self._window.until]
@@ -266,48 +280,101 @@ class MetricCounter(Generic[CountsT]):
             found = await source.of_events([one.sequence for one in due])
             arrived = [facts.select(np.isin(facts.sequence, at)) for facts, at in zip(found, places, strict=True)]
             visible = [concatenate(pair) for pair in zip(visible, arrived, strict=True)]
-        counts = known.counts
-        if not len(log) and not any(map(len, visible)):
+        counts, matured = known.counts, await self._matured_since(known, watermark)
+        if not len(log) and not len(matured) and not any(map(len, visible)):
             pass
         elif self._metric.additive_over == "events":
             counts = counts + self._metric.count(visible)
         else:
-            touched = np.concatenate([log.persons(), *(facts.actor for facts in visible)])
-            difference = await self._difference(known, source, touched)
+            actors = [facts.actor for place, facts in enumerate(visible) if place not in self._metric.joined]
+            difference = await self._difference(known, np.concatenate([log.persons(), matured, *actors]))
             if difference is None:
                 return None
-            counts = counts + difference
+            counts = await asyncio.to_thread(operator.add, counts, difference)
+            if not counts.is_complete:
+                return None
         return Counted(counts, watermark, max(known.merge_mark, log.last), self._window.until, pending)
 
-    async def _difference(
-        self, known: Counted[CountsT], source: FactReader, touched: NDArray[np.int64]
-    ) -> CountsT | None:
+    async def _matured_since(self, known: Counted[CountsT], watermark: int) -> NDArray[np.int64]:
+        """Return the actors who may count since a count was stored, without anything new about them."""
+        maturing = self._metric.maturing
+        if maturing is None or known.as_of >= self._window.until:
+            return np.empty(0, np.int64)
+        counted = self._counted_series()
+        since, before = known.as_of - maturing.most, self._window.until - maturing.least + 1
+        found = await self._source(counted, frozenset({"actor"})).between(since, before, watermark)
+        return np.concatenate([facts.actor for facts in found])
+
+    def _counted_series(self) -> list[SeriesDefinition]:
+        """Return the series whose actors are counted, in the order of their event sets."""
+        every = [
+            one.only_series for place, one in enumerate(self._metric.event_sets) if place not in self._metric.joined
+        ]
+        return [one for one in every if one is not None]
+
+    async def _difference(self, known: Counted[CountsT], touched: NDArray[np.int64]) -> CountsT | None:
         """Return what some persons contribute now, minus what they contributed to the stored count."""
         are_persons = self._metric.counts_persons  # the log of merges does not know the numbers of other actors
         log = await self._persons.merges_of(touched) if self._last_merge and are_persons else NO_MERGES
         persons = np.union1d(touched, log.persons())
         if len(persons) >= MAX_DELTA:
             return None
-        watermark = max(known.watermark, self._high_water_mark)
-        facts = await source.of_persons(persons.tolist(), self._window.since, watermark)
+        facts = await self._facts_of(persons.tolist(), max(known.watermark, self._high_water_mark))
         before = [part.select((part.sequence <= known.watermark) & (part.time < known.as_of)) for part in facts]
         now = [self._visible(part) for part in facts]
-        return await asyncio.to_thread(lambda: self._count(log, now) - self._count(log.up_to(known.merge_mark), before))
+        count_now, count_before = (
+            metric.count if metric.continuing is None else metric.continuing(known.counts)
+            for metric in map(self._metric.as_of, (self._window.until, known.as_of))
+        )
+        log_before = log.up_to(known.merge_mark)
+        return await asyncio.to_thread(
+            lambda: self._count(log, now, count_now) - self._count(log_before, before, count_before)
+        )
 
-    def _count(self, log: MergeLog, facts: Sequence[FactColumns]) -> CountsT:
+    async def _facts_of(self, persons: Sequence[int], watermark: int) -> list[FactColumns]:
+        """Return the facts of some actors, and those that are joined to them."""
+        joined, every = self._metric.joined, [one.only_series for one in self._metric.event_sets]
+        counted = self._counted_series()
+        own = iter(
+            await self._source(counted, _with_values(WITHOUT_VALUES, counted)).of_persons(
+                persons, self._window.since, watermark
+            )
+        )
+        facts = {place: next(own) for place in range(len(every)) if place not in joined}
+        for place, base in joined.items():
+            events = [one for one in [every[place]] if one is not None]
+            [facts[place]] = await self._source(events).of_events(np.unique(facts[base].sequence).tolist())
+        return [facts[place] for place in range(len(every))]
+
+    def _count(
+        self, log: MergeLog, facts: Sequence[FactColumns], count: Callable[[Sequence[FactColumns]], CountsT]
+    ) -> CountsT:
         persons = MergedPersons.of(log)
-        return self._count_in_shares([part.of_actors(persons.resolve(part.actor)) for part in facts])
+        current = [
+            part if place in self._metric.joined else part.of_actors(persons.resolve(part.actor))
+            for place, part in enumerate(facts)
+        ]
+        return self._count_in_shares(current, count)
 
-    def _count_in_shares(self, facts: Sequence[FactColumns]) -> CountsT:
+    def _count_in_shares(
+        self, facts: Sequence[FactColumns], count: Callable[[Sequence[FactColumns]], CountsT]
+    ) -> CountsT:
         """Count the facts share by share, those of an actor in the same share, to keep intermediate arrays small."""
         total = sum(map(len, facts))
         shares = 1 + max(total // FACTS_AT_A_TIME, total * self._span(facts) // _MAX_MOMENTS)
-        if shares == 1 or self._metric.additive_over is None:
-            return self._metric.count(facts)
-        is_of_events = self._metric.additive_over == "events"
-        apart = [part.in_pieces(shares) if is_of_events else part.by_actor(shares) for part in facts]
-        counts = (self._metric.count(share) for share in zip(*apart, strict=True))
-        return functools.reduce(operator.add, counts)
+        if shares == 1 or self._metric.additive_over is None or self._metric.continuing is not None:
+            return count(facts)
+        if self._metric.additive_over == "events":
+            apart = [list(part.in_pieces(shares)) for part in facts]
+        else:
+            apart = [
+                list(part.by_actor(shares)) if place not in self._metric.joined else []
+                for place, part in enumerate(facts)
+            ]
+            for place, base in self._metric.joined.items():
+                apart[place] = list(facts[place].of_same_events(apart[base]))
+        counts = [count(share) for share in zip(*apart, strict=True)]
+        return type(counts[0]).total(counts)
 
     def _span(self, facts: Sequence[FactColumns]) -> int:
         """Return the microseconds from the first of the facts to the last."""

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from app.db.bulk import chunks
 from app.db.compiled_queries import is_among
 from app.db.database import Database
 from app.db.models import ActivityEntry, Count, Event, PersonMerge, Project, Series, utc_now
-from app.db.upserts import insert_or_update
+from app.db.upserts import insert_or_advance
 from app.events.repository import RELEASED_UNTIL
 from app.metrics.counting.basis import Basis
 from app.metrics.facts.repository import SeriesGone, is_one_of
@@ -31,25 +31,23 @@ class StoredCount:
     body: bytes
 
 
-_COUNT = (
-    select(
-        func.coalesce(
-            select(func.max(PersonMerge.sequence)).where(PersonMerge.project_id == Project.id).scalar_subquery(), 0
-        ),
-        Count.watermark,
-        Count.merge_mark,
-        Count.until,
-        Count.body,
+@functools.cache
+def _counts_query(dialect_name: str) -> Select[*tuple[Any, ...]]:
+    """Return a query for the counts with some digests: a row for each, or one row with nulls where there is none."""
+    last_merge = select(func.max(PersonMerge.sequence)).where(PersonMerge.project_id == Project.id).scalar_subquery()
+    is_wanted = (Count.project_id == Project.id) & is_among(Count.digest, "digests", dialect_name)
+    return (
+        select(func.coalesce(last_merge, 0), Count.digest, Count.watermark, Count.merge_mark, Count.until, Count.body)
+        .select_from(Project)
+        .outerjoin(Count, is_wanted)
+        .where(Project.id == bindparam("project_id", type_=Integer))
     )
-    .select_from(Project)
-    .outerjoin(Count, (Count.project_id == Project.id) & (Count.digest == bindparam("digest")))
-    .where(Project.id == bindparam("project_id"))
-)
 
 
-def _as_stored(row: Sequence[Any]) -> tuple[StoredCount | None, int]:
-    merge, *stored = row
-    return (None if stored[0] is None else StoredCount(*stored)), merge
+def _as_stored(rows: Sequence[Sequence[Any]]) -> tuple[dict[str, StoredCount], int]:
+    """Return counts by digest, and the number of the last merge."""
+    found = {digest: StoredCount(*stored) for _, digest, *stored in rows if digest is not None}
+    return found, rows[0][0] if rows else 0
 
 
 class CountQueries:
@@ -59,10 +57,10 @@ class CountQueries:
         self._database = database
         self._project_id = project_id
 
-    async def find(self, digest: str) -> tuple[StoredCount | None, int]:
-        """Return a count, and the sequence number of the project's last merge; 0 without merges."""
-        [row] = await self._database.fetch(_COUNT, {"project_id": self._project_id, "digest": digest})
-        return _as_stored(row)
+    async def find(self, digests: Iterable[str]) -> tuple[Mapping[str, StoredCount], int]:
+        """Return counts by digest, and the sequence number of the project's last merge; 0 without merges."""
+        query = _counts_query(self._database.engine.dialect.name)
+        return _as_stored(await self._database.fetch(query, {"project_id": self._project_id, "digests": list(digests)}))
 
 
 @dataclass(frozen=True)
@@ -136,8 +134,8 @@ class CountRepository:
         self._session = session
         self._project_id = project_id
 
-    async def find(self, digest: str, series: Mapping[int, str]) -> tuple[StoredCount | None, int]:
-        """Return a count, and the sequence number of the project's last merge; 0 without merges.
+    async def find(self, digests: Iterable[str], series: Mapping[int, str]) -> tuple[Mapping[str, StoredCount], int]:
+        """Return counts by digest, and the sequence number of the project's last merge; 0 without merges.
 
         Raises
         ------
@@ -145,13 +143,12 @@ class CountRepository:
             When one of the series, given by id, was removed: its facts may be gone too.
         """
         present = select(func.count()).select_from(Series).where(is_one_of(series)).scalar_subquery()
-        found = await self._session.execute(
-            _COUNT.add_columns(present), {"project_id": self._project_id, "digest": digest}
-        )
-        *count, series_count = found.one()
-        if series_count < len(series):
+        query = _counts_query(self._session.get_bind().dialect.name).add_columns(present)
+        bound = {"project_id": self._project_id, "digests": list(digests)}
+        rows = (await self._session.execute(query, bound)).all()
+        if not rows or rows[0][-1] < len(series):
             raise SeriesGone(series.keys())
-        return _as_stored(count)
+        return _as_stored([row[:-1] for row in rows])
 
     async def remove_others(self, used: Collection[str], before: dt.datetime) -> None:
         """Remove the unused counts that were stored before a moment."""
@@ -161,12 +158,15 @@ class CountRepository:
         for chunk in chunks([row.id for row in rows if row.digest not in used]):
             await self._session.execute(delete(Count).where(Count.id.in_(chunk)))
 
-    async def store(self, digest: str, count: StoredCount) -> None:
-        """Store a count unless a newer one is stored. Each is complete in itself, so nothing is lost either way."""
-        await insert_or_update(
-            self._session,
-            Count,
-            {Count.project_id: self._project_id, Count.digest: digest},
-            {**asdict(count), "updated_at": utc_now()},
-            where=(Count.until <= count.until) & (Count.watermark <= count.watermark),
+    async def store(self, counts: Mapping[str, StoredCount]) -> None:
+        """Store counts by their digests, unless newer ones are stored.
+
+        Each is complete in itself, so nothing is lost either way. All transactions lock the rows in one order.
+        """
+        rows = [
+            {"project_id": self._project_id, "digest": digest, **asdict(counts[digest]), "updated_at": utc_now()}
+            for digest in sorted(counts)
+        ]
+        await insert_or_advance(
+            self._session, Count, rows, (Count.project_id, Count.digest), (Count.until, Count.watermark)
         )

@@ -1,20 +1,22 @@
 """Counts of metrics: brings series up to date, then counts what is new where that is exact."""
 
+import asyncio
 import contextlib
 import datetime as dt
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.time_slices import TimeSlices
 from app.common.timestamps import from_microseconds
+from app.db.bulk import chunks
 from app.db.database import Database
 from app.db.models import utc_now
 from app.metrics.counting.basis import rest_on_more, rest_on_series
 from app.metrics.counting.fact_query import CountsT, FactQuery
-from app.metrics.counting.incremental import MAX_DELTA, Counted, MetricCounter
+from app.metrics.counting.incremental import Counted, MetricCounter
 from app.metrics.counting.repository import CountQueries, CountRepository
 from app.metrics.counting.shared_reads import SharedReads
 from app.metrics.facts.actor_keys import ActorKeyRepository
@@ -27,6 +29,8 @@ from app.metrics.facts.stores import fact_store
 from app.people.persons.service import PersonFilterService
 
 AGE_OF_REMOVAL = dt.timedelta(days=30)
+# Metrics to which what is new is added in one transaction: what was added is kept when a later one takes too long.
+_TOGETHER = 8
 
 
 class EventsRemoved(ValidationFailed):
@@ -72,11 +76,10 @@ class FactService:
         """Return what ``counts`` does, with the error in place of the counts of a metric that needs removed events."""
         while True:
             async with self.slot():
-                series, reads = await self.catch_up(metrics), SharedReads(metrics)
+                series = await self.catch_up(metrics)
                 with contextlib.suppress(SeriesGone):  # removed as unused; those created now are too young for that
-                    return [
-                        await self._count_or_refuse(metric, series, reads, recompute=recompute) for metric in metrics
-                    ]
+                    counts = await self._count_all(metrics, series, recompute=recompute)
+                    return [await _compared(*pair) for pair in zip(metrics, counts, strict=True)]
 
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -107,14 +110,6 @@ class FactService:
                     await slices.pause()
         return {number: text for text, number in numbers.items()}, keys
 
-    async def _count_or_refuse(
-        self, metric: FactQuery[CountsT], series: MaterializedSeries, reads: SharedReads, *, recompute: bool
-    ) -> CountsT | EventsRemoved:
-        try:
-            return await self.count(metric, series, reads, recompute=recompute)
-        except EventsRemoved as refusal:
-            return refusal
-
     async def catch_up(self, metrics: Sequence[FactQuery[Any]], seconds: float = math.inf) -> MaterializedSeries:
         """Bring the series of metrics up to the last committed event.
 
@@ -128,17 +123,9 @@ class FactService:
             return await self._materializer.catch_up(self._project_id, series_of(event_sets), seconds)
 
     async def count(
-        self,
-        metric: FactQuery[CountsT],
-        series: MaterializedSeries,
-        reads: SharedReads | None = None,
-        *,
-        recompute: bool = False,
+        self, metric: FactQuery[CountsT], series: MaterializedSeries, *, recompute: bool = False
     ) -> CountsT:
         """Return the counts of a metric whose series were brought up to date; with ``recompute`` from all facts.
-
-        ``reads`` are those of other metrics of the same answer. Of several requests for one metric the first does the
-        work, and the others add only what is new since.
 
         Raises
         ------
@@ -147,43 +134,110 @@ class FactService:
         EventsRemoved
             When the metric needs events that were removed before its series were created.
         """
-        definitions = series_of(metric.event_sets)
-        events_since = max((series.events_available_since[one.digest] for one in definitions), default=0)
-        if metric.needs_events_since < events_since:
-            rest_on_more()
-            raise EventsRemoved(events_since)
-        async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(self._materializer.progress.doing(self._project_id, f"counting {metric.description}"))
-            await stack.enter_async_context(self._materializer.lock_for((self._project_id, metric.digest)))
-            counted, is_new = await self._count(
-                metric, series, reads or SharedReads(), recompute=recompute or not metric.is_kept
-            )
-            if metric.is_kept and is_new and len(counted.pending) < MAX_DELTA:
-                async with self._database.write(durable=False) as session:
-                    await CountRepository(session, self._project_id).store(metric.digest, counted.to_stored())
-        if not metric.is_kept:
-            rest_on_more()
-        due = min((fact.time for fact in counted.pending), default=None)
-        rest_on_series([(series.ids[one.digest], one) for one in definitions], series.high_water_mark, due)
-        return counted.counts
+        [counts] = await self._count_all([metric], series, recompute=recompute)
+        if isinstance(counts, EventsRemoved):
+            raise counts
+        return counts
 
-    async def _count(
-        self, metric: FactQuery[CountsT], series: MaterializedSeries, reads: SharedReads, *, recompute: bool
-    ) -> tuple[Counted[CountsT], bool]:
-        """Return the counts, and whether they differ from the stored ones."""
+    async def _count_all(
+        self, metrics: Sequence[FactQuery[CountsT]], series: MaterializedSeries, *, recompute: bool
+    ) -> list[CountsT | EventsRemoved]:
+        """Return the counts of metrics, or why there are none.
+
+        What is stored of all is found by one query, and what is new is added to several in one transaction. Of several
+        requests for one metric the first does the work, and the others add only what is new since.
+        """
+        answers: list[CountsT | EventsRemoved | None] = [_missing_events(metric, series) for metric in metrics]
+        places = [place for place, answer in enumerate(answers) if answer is None]
+        reads = SharedReads(metrics)
+        known: dict[int, Counted[CountsT]] = {}
         if not recompute:
-            found = await CountQueries(self._database, self._project_id).find(metric.digest)
-            async with self._database.read() as session:  # passed on, but not used to find the count
+            kept = {place: metrics[place] for place in places if metrics[place].is_kept}
+            known, behind = await self._known(kept, series, reads)
+            for some in chunks(behind, _TOGETHER):
+                known |= await self._with_new({place: kept[place] for place in some}, series, reads)
+        for place in places:
+            metric = metrics[place]
+            counted = known.get(place) or await self._recompute(metric, series, reads, is_forced=recompute)
+            _note_basis(metric, series, counted)
+            answers[place] = counted.counts
+        return [answer for answer in answers if answer is not None]
+
+    async def _known(
+        self, metrics: Mapping[int, FactQuery[CountsT]], series: MaterializedSeries, reads: SharedReads
+    ) -> tuple[dict[int, Counted[CountsT]], Sequence[int]]:
+        """Return the stored counts that are up to date, and the places of those that are not."""
+        if not metrics:
+            return {}, []
+        digests = {metric.digest for metric in metrics.values()}
+        found, last_merge = await CountQueries(self._database, self._project_id).find(digests)
+        known: dict[int, Counted[CountsT]] = {}
+        async with self._database.read() as session:  # passed on, but not used to find the counts
+            for place, metric in metrics.items():
                 counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts, reads)
-                known = counter.restore(*found)
-                if known is not None and counter.is_up_to_date(known):
-                    return known, False
-        async with self._database.snapshot() as session:
-            counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts, reads)
-            known = await counter.find_stored()
-            if known is not None and not recompute and (added := await counter.bring_up_to_date(known)) is not None:
-                return added, added.counts is not known.counts
-            return await counter.recompute(), True
+                counted = await counter.restore(found.get(metric.digest), last_merge)
+                if counted is not None and counter.is_up_to_date(counted):
+                    known[place] = counted
+        behind = [place for place, metric in metrics.items() if metric.digest in found and place not in known]
+        return known, behind
+
+    async def _with_new(
+        self, metrics: Mapping[int, FactQuery[CountsT]], series: MaterializedSeries, reads: SharedReads
+    ) -> dict[int, Counted[CountsT]]:
+        """Add what is new to stored counts, where that is possible, and store them."""
+        changed: dict[str, Counted[CountsT]] = {}
+        known: dict[int, Counted[CountsT]] = {}
+        async with self._locked(metrics.values()):
+            async with self._database.snapshot() as session:
+                of_all = series_of([one for metric in metrics.values() for one in metric.event_sets])
+                found, last_merge = await CountRepository(session, self._project_id).find(
+                    {metric.digest for metric in metrics.values()},
+                    {series.ids[one.digest]: one.digest for one in of_all},
+                )
+                for place, metric in metrics.items():
+                    counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts, reads)
+                    counted = await counter.restore(found.get(metric.digest), last_merge)
+                    added = None if counted is None else await counter.bring_up_to_date(counted)
+                    if added is not None:
+                        known[place] = added
+                    if added is not None and added is not counted and added.is_storable:
+                        changed[metric.digest] = added
+            await self._store(changed)
+        return known
+
+    async def _recompute(
+        self, metric: FactQuery[CountsT], series: MaterializedSeries, reads: SharedReads, *, is_forced: bool
+    ) -> Counted[CountsT]:
+        """Count every fact, unless another request has stored a count meanwhile."""
+        async with self._locked([metric]):
+            async with self._database.snapshot() as session:
+                counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts, reads)
+                known, counted = await counter.find_stored(), None
+                if known is not None and metric.is_kept and not is_forced:
+                    counted = await counter.bring_up_to_date(known)
+                if counted is None:
+                    counted = await counter.recompute()
+            if metric.is_kept and counted is not known and counted.is_storable:
+                await self._store({metric.digest: counted})
+        return counted
+
+    @contextlib.asynccontextmanager
+    async def _locked(self, metrics: Iterable[FactQuery[Any]]) -> AsyncIterator[None]:
+        """Keep other requests of this process from counting the same, in an order in which none wait for each other."""
+        described = {metric.digest: metric.description for metric in metrics}
+        async with contextlib.AsyncExitStack() as stack:
+            for digest, description in sorted(described.items()):
+                stack.enter_context(self._materializer.progress.doing(self._project_id, f"counting {description}"))
+                await stack.enter_async_context(self._materializer.lock_for((self._project_id, digest)))
+            yield
+
+    async def _store(self, counted: Mapping[str, Counted[Any]]) -> None:
+        """Store counts by the digests of their metrics."""
+        stored = {digest: await asyncio.to_thread(counts.to_stored) for digest, counts in counted.items()}
+        small = {digest: one for digest, one in stored.items() if len(one.body) <= limits.KEPT_COUNT_BYTES.value}
+        if small:
+            async with self._database.write(durable=False, owner=self._project_id) as session:
+                await CountRepository(session, self._project_id).store(small)
 
     async def remove_unused(self, used: Sequence[FactQuery[Any]], *, older_than: dt.timedelta = AGE_OF_REMOVAL) -> None:
         """Remove the series, facts and counts that not one of the metrics uses, a chunk at a time.
@@ -191,7 +245,7 @@ class FactService:
         Young ones stay: an edit may be undone, and not only results create them. Those of insights stay for a day.
         """
         before, asked_before = utc_now() - older_than, utc_now() - dt.timedelta(hours=limits.INSIGHT_HOURS.value)
-        async with self._database.write(durable=False) as session:
+        async with self._database.write(durable=False, owner=self._project_id) as session:
             await CountRepository(session, self._project_id).remove_others({metric.digest for metric in used}, before)
             await FactRepository(session, self._project_id).retire(_series_digests(used), before, asked_before)
         await self._remove_retired()
@@ -199,7 +253,7 @@ class FactService:
 
     async def note_insight(self, metrics: Sequence[FactQuery[Any]]) -> None:
         """Record that an insight asked for the series of some queries."""
-        async with self._database.write(durable=False) as session:
+        async with self._database.write(durable=False, owner=self._project_id) as session:
             await FactRepository(session, self._project_id).note_insight(_series_digests(metrics), utc_now())
 
     async def keep_only(self, used: Sequence[FactQuery[Any]], events_since: int) -> None:
@@ -207,16 +261,20 @@ class FactService:
 
         The latter must have been brought up to date: their facts no longer need the events.
         """
-        async with self._database.write() as session:
+        async with self._database.write(owner=self._project_id) as session:
             facts = FactRepository(session, self._project_id)
             await facts.note_removal(events_since)
             await facts.retire(_series_digests(used))
         await self._remove_retired()
 
     async def forget_breakdowns(self) -> None:
-        """Remove the values of properties that breakdowns kept, with their facts; the next one reads events anew."""
-        async with self._database.write() as session:
+        """Remove the values of properties that breakdowns kept, with their facts; the next one reads events anew.
+
+        Values get other numbers then, which cannot be added to stored counts: all of these are counted again.
+        """
+        async with self._database.write(owner=self._project_id) as session:
             await FactRepository(session, self._project_id).retire_breakdowns()
+            await CountRepository(session, self._project_id).remove_others(frozenset(), utc_now())
         await self._remove_retired()
 
     async def _remove_retired(self) -> None:
@@ -228,10 +286,36 @@ class FactService:
                 done = await self.store.remove_some(self._project_id, series_id, CHUNK)
         done = not retired
         while not done:
-            async with self._database.write(durable=False) as session:
+            async with self._database.write(durable=False, owner=self._project_id) as session:
                 kept = await FactRepository(session, self._project_id).broken_down()
                 done = await ActorKeyRepository(session, self._project_id).forget_values(kept, CHUNK)
 
 
 def _series_digests(metrics: Sequence[FactQuery[Any]]) -> set[str]:
     return {one.digest for one in series_of([event_set for metric in metrics for event_set in metric.event_sets])}
+
+
+def _missing_events(metric: FactQuery[Any], series: MaterializedSeries) -> EventsRemoved | None:
+    """Return why a metric cannot be counted, where it needs events that were removed before its series were created."""
+    events_since = max((series.events_available_since[one.digest] for one in series_of(metric.event_sets)), default=0)
+    if metric.needs_events_since >= events_since:
+        return None
+    rest_on_more()
+    return EventsRemoved(events_since)
+
+
+async def _compared(metric: FactQuery[CountsT], counts: CountsT | EventsRemoved) -> CountsT | EventsRemoved:
+    """Return what is compared of counts that were added up."""
+    if metric.read_off is None or isinstance(counts, EventsRemoved):
+        return counts
+    compared: CountsT = await asyncio.to_thread(metric.read_off, counts)
+    return compared
+
+
+def _note_basis(metric: FactQuery[Any], series: MaterializedSeries, counted: Counted[Any]) -> None:
+    """Say what the figures rest on that are made of counts."""
+    if not metric.is_lasting:
+        rest_on_more()
+    due = min((fact.time for fact in counted.pending), default=None)
+    ids = [(series.ids[one.digest], one) for one in series_of(metric.event_sets)]
+    rest_on_series(ids, series.high_water_mark, due)

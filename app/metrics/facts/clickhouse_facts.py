@@ -211,6 +211,9 @@ class SeriesInBoth:
     async def since(self, moment: int, high_water_mark: int, actors: ActorRange = EVERYONE) -> list[FactColumns]:
         return await self._read(lambda one: one.since(moment, high_water_mark, actors))
 
+    async def between(self, moment: int, end: int, high_water_mark: int) -> list[FactColumns]:
+        return await self._read(lambda one: one.between(moment, end, high_water_mark))
+
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         return await self._read(lambda one: one.after(watermark, high_water_mark, limit))
 

@@ -61,6 +61,9 @@ class ClickHouseSeries:
         inside = "" if actors == EVERYONE else f" AND person >= {actors[0]:d} AND person < {actors[1]:d}"
         return await self._read(f"time >= {moment:d} AND sequence <= {high_water_mark:d}{inside}")
 
+    async def between(self, moment: int, end: int, high_water_mark: int) -> list[FactColumns]:
+        return await self._read(f"time >= {moment:d} AND time < {end:d} AND sequence <= {high_water_mark:d}")
+
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         return await self._read(f"sequence > {watermark:d} AND sequence <= {high_water_mark:d} LIMIT {limit:d}")
 

@@ -74,6 +74,16 @@ class FactColumns:
         for rows in np.split(order, ends[:-1]):
             yield self.select(rows)
 
+    def of_same_events(self, pieces: "Sequence[FactColumns]") -> "Iterator[FactColumns]":
+        """Distribute the facts like those of other series, of the same events; without those of other events."""
+        order = np.argsort(self.sequence, kind="stable")
+        ordered = self.sequence[order]
+        for piece in pieces:
+            place = np.searchsorted(ordered, piece.sequence)
+            is_there = place < len(ordered)
+            is_there[is_there] = ordered[place[is_there]] == piece.sequence[is_there]
+            yield self.select(order[place[is_there]])
+
 
 _NONE = FactColumns(
     np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float64), np.empty(0, np.int64)

@@ -38,7 +38,7 @@ class DatabaseFacts:
         matches: Mapping[int, list[Match]],
         reached: int,
     ) -> None:
-        async with self._database.write(durable=False) as session:
+        async with self._database.write(durable=False, owner=project_id) as session:
             facts = FactRepository(session, project_id)
             locked = await facts.lock({series_id: matcher.digest for series_id, matcher in matchers.items()})
             # Another process may have stored some of them meanwhile.
@@ -48,7 +48,7 @@ class DatabaseFacts:
             await facts.move_watermarks(watermarks, reached)
 
     async def remove_some(self, project_id: int, series_id: int, limit: int) -> bool:
-        async with self._database.write(durable=False) as session:
+        async with self._database.write(durable=False, owner=project_id) as session:
             return await FactRepository(session, project_id).remove_some(series_id, limit)
 
     async def settle(self, project_id: int) -> None:

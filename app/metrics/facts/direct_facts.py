@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     and_,
     case,
+    delete,
     exists,
     false,
     func,
@@ -131,7 +132,7 @@ class DirectFactRepository:
         """
         tree = _filter_or_fail(definition)
         properties = _properties_of(definition, tree)
-        tokens = self._tokens(properties, carefully=carefully).where(*self._between(definition, after, until))
+        tokens = self._tokens(properties, self._between(definition, after, until), carefully=carefully)
         # The offset keeps the query apart, so that properties are parsed once and not for each mention of a token.
         read = (tokens.offset(0) if properties else tokens).subquery()
         of = {key: read.c[f"token_{place}"] for place, key in enumerate(properties)}
@@ -142,7 +143,7 @@ class DirectFactRepository:
             _variant(definition, of, codes).label("variant"),
         )
         if tree.children:
-            facts = facts.where(decided(tree, of))
+            facts = facts.where(decided(tree, of, self._number))
         number = facts.subquery()
         rows = select(*(number.c[name] for name in _FACT_COLUMNS))
         if definition.variant_property is not None:
@@ -154,6 +155,16 @@ class DirectFactRepository:
         if self._dialect == "sqlite":  # its driver does not count the rows of statements that begin with WITH
             return await self._session.scalar(select(func.changes())) or 0
         return cast("CursorResult[Any]", stored).rowcount
+
+    async def remove_beyond(self, series_id: int, watermark: int) -> None:
+        """Remove the facts of a series after its watermark, which is locked."""
+        beyond = delete(table_of(Fact)).where(Fact.series_id == series_id, Fact.sequence > watermark)
+        await self._session.execute(beyond)
+
+    async def is_beyond(self, series_id: int, watermark: int) -> bool:
+        """Whether a series has facts after its watermark."""
+        last = await self._session.scalar(select(func.max(Fact.sequence)).where(Fact.series_id == series_id))
+        return last is not None and last > watermark
 
     async def left_over(
         self, series_id: int, definition: SeriesDefinition, after: int, until: int, limit: int
@@ -167,7 +178,7 @@ class DirectFactRepository:
         if tree.children:  # events that certainly do not pass are decided
             is_only = len(_properties_of(definition, tree)) == 1
             tokens = {key: self._token_carefully(key, is_only=is_only) for key in keys_of(tree)}
-            query = query.where(decided(tree, tokens).is_not(false()))
+            query = query.where(decided(tree, tokens, self._number).is_not(false()))
         rows, is_cut = await fetch_rows_by_size(
             self._session, query.limit(limit), Event.sequence, Event.properties, limits.ROWS_BYTES.value
         )
@@ -182,32 +193,51 @@ class DirectFactRepository:
         ]
         return conditions if definition.names is None else [*conditions, Event.name.in_(sorted(definition.names))]
 
-    def _tokens(self, properties: Sequence[str], *, carefully: bool) -> Select[*tuple[Any, ...]]:
+    def _tokens(
+        self, properties: Sequence[str], conditions: Sequence[ColumnElement[bool]], *, carefully: bool
+    ) -> Select[*tuple[Any, ...]]:
         """Return what facts keep of events anyway, and the tokens of properties, in their order."""
-        is_only = len(properties) == 1
-        tokens = [
-            self._token_carefully(key, is_only=is_only) if carefully or self._dialect == "sqlite" else self._token(key)
-            for key in properties
-        ]
-        labeled = (token.label(f"token_{place}") for place, token in enumerate(tokens))
-        return select(Event.sequence, Event.person_id, Event.time, *labeled)
+        found: list[ColumnElement[Any]]
+        if self._dialect == "postgresql" and len(properties) > 1:
+            # Checked once that it is JSON, for all properties; the offset keeps the query apart.
+            document = as_type(Event.properties, JSON)
+            known = case((self._is_unsure(carefully=carefully), null()), else_=document).label("document")
+            read = select(Event.sequence, Event.person_id, Event.time, known).where(*conditions).offset(0).subquery()
+            found = [
+                case((read.c.document.is_(None), null()), else_=_field(read.c.document, key)) for key in properties
+            ]
+            events: Select[*tuple[Any, ...]] = select(read.c.sequence, read.c.person_id, read.c.time)
+        else:
+            is_only = len(properties) == 1
+            found = [
+                self._token_carefully(key, is_only=is_only)
+                if carefully or self._dialect == "sqlite"
+                else self._token(key)
+                for key in properties
+            ]
+            events = select(Event.sequence, Event.person_id, Event.time).where(*conditions)
+        return events.add_columns(*(token.label(f"token_{place}") for place, token in enumerate(found)))
 
     def _value(self, definition: SeriesDefinition, tokens: Mapping[str, ColumnElement[Any]]) -> ColumnElement[Any]:
         if definition.value_property is None:
             return literal(NO_NUMBER, Double)
         return self._number(tokens[definition.value_property])
 
-    @staticmethod
-    def _token(key: str) -> ColumnElement[Any]:
+    def _token(self, key: str) -> ColumnElement[Any]:
         """Return the raw token of a property on PostgreSQL, empty where an event has none; null where it is unsure.
 
         It returns the last one of a repeated key, and knows keys that are written with escapes. It fails where
         properties are not JSON, or where an escape stands for NUL or for half of a surrogate pair.
         """
+        token = _field(as_type(Event.properties, JSON), key)
+        return case((self._is_unsure(carefully=False), null()), else_=token)
+
+    @staticmethod
+    def _is_unsure(*, carefully: bool) -> ColumnElement[bool]:
+        """Whether PostgreSQL leaves the properties of an event to the matcher; ``carefully`` those with escapes too."""
         text = Event.properties
-        is_unsure = or_(octets(text) > _MAX_PROPERTY_BYTES, func.left(text, 1) != "{")
-        token = as_type(func.json_object_field(as_type(text, JSON), key), Text)
-        return case((is_unsure, null()), else_=func.coalesce(token, ""))
+        has_escapes = [func.strpos(text, "\\u") > 0] if carefully else []
+        return or_(octets(text) > _MAX_PROPERTY_BYTES, func.left(text, 1) != "{", *has_escapes)
 
     def _token_carefully(self, key: str, *, is_only: bool) -> ColumnElement[Any]:
         """Return what ``_token`` does, without failing for escapes, or for properties that cannot have the key.
@@ -218,8 +248,11 @@ class DirectFactRepository:
         only = true() if is_only else false()
         if self._dialect == "postgresql":
             is_absent = and_(only, func.strpos(text, key) == 0, func.strpos(text, "\\") == 0)
-            has_escapes = func.strpos(text, "\\u") > 0
-            return case((is_absent, ""), (has_escapes, null()), else_=self._token(key))
+            return case(
+                (is_absent, ""),
+                (self._is_unsure(carefully=True), null()),
+                else_=_field(as_type(text, JSON), key),
+            )
         quoted = f'"{key}"'
         is_absent = and_(only, func.instr(text, key) == 0, func.instr(text, "\\") == 0)
         is_unsure = or_(
@@ -238,6 +271,11 @@ class DirectFactRepository:
         if self._dialect == "postgresql":
             return _number_in_postgresql(token)
         return _number_in_sqlite(token)
+
+
+def _field(document: ColumnElement[Any], key: str) -> ColumnElement[Any]:
+    """Return the raw token of a property in PostgreSQL's JSON, empty where there is none."""
+    return func.coalesce(as_type(func.json_object_field(document, key), Text), "")
 
 
 def _filter_or_fail(definition: SeriesDefinition) -> Group:

@@ -38,7 +38,7 @@ SECONDS_BETWEEN_REPORTS = 5.0
 DIRECT_FROM = 2_000
 # A statement makes the facts of up to this many chunks. It takes fewer where other writers would wait too long.
 _DIRECT_CHUNKS = 4
-# Series of which the database makes the facts beside another one.
+# Connections on which PostgreSQL makes facts of a series beside the first one.
 MAX_HELPERS = 2
 # Answers that a process keeps: most are some kilobytes, the report of a page of many days is a megabyte.
 KEPT = 64
@@ -146,7 +146,7 @@ class Materializer:
         missing = [definition for definition in definitions if definition.digest not in found]
         if not missing:
             return self._within_reach(found)
-        async with self._database.write() as session:
+        async with self._database.write(owner=project_id) as session:
             await FactRepository(session, project_id).create(missing, in_clickhouse=not self._facts.is_beside_events)
         found = await series.find(definitions)
         if gone := [definition.digest for definition in definitions if definition.digest not in found]:
@@ -163,9 +163,14 @@ class Materializer:
     ) -> None:
         matchers = {series.id: SeriesMatcher(series.definition) for series in sorted(behind, key=lambda one: one.id)}
         async with contextlib.AsyncExitStack() as locks:
+            has_waited = False
             for series_id in matchers:  # in the order of their ids, so that two requests cannot wait for each other
-                await locks.enter_async_context(self.lock_for(series_id))
-            watermarks = dict(await SeriesQueries(self._database, project_id).watermarks(matchers))
+                lock = self.lock_for(series_id)
+                has_waited |= lock.locked()
+                await locks.enter_async_context(lock)
+            watermarks = {series.id: series.watermark for series in behind}
+            if has_waited:
+                watermarks = dict(await SeriesQueries(self._database, project_id).watermarks(matchers))
             if self._facts.is_beside_events:
                 if min(watermarks.values()) < await released_until(self._database, project_id):
                     archived_events(self._database, project_id)  # which are out of reach
@@ -190,24 +195,22 @@ class Materializer:
 
         PostgreSQL does so on several connections, each of which takes the place of an aggregation.
         """
-        left = iter(matchers.items())
-
-        async def work() -> None:
-            for series_id, matcher in left:
+        helpers = 0 if self._database.is_sqlite else MAX_HELPERS
+        with self._database.aggregation_slots.spare_slots(project_id, helpers) as spare:
+            for series_id, matcher in matchers.items():
                 watermarks[series_id] = await self._materialize_directly(
-                    project_id, series_id, matcher, watermarks[series_id], until, deadline
+                    project_id, series_id, matcher, watermarks[series_id], until, deadline, spare
                 )
 
-        helpers = 0 if self._database.is_sqlite else min(MAX_HELPERS, len(matchers) - 1)
-        with self._database.aggregation_slots.spare_slots(project_id, helpers) as spare:
-            # What one of them has begun when another one fails or runs out of time is kept.
-            ends = await asyncio.gather(*[work() for _ in range(1 + spare)], return_exceptions=True)
-        for end in ends:
-            if end is not None:
-                raise end
-
     async def _materialize_directly(
-        self, project_id: int, series_id: int, matcher: SeriesMatcher, watermark: int, until: int, deadline: float
+        self,
+        project_id: int,
+        series_id: int,
+        matcher: SeriesMatcher,
+        watermark: int,
+        until: int,
+        deadline: float,
+        helpers: int,
     ) -> int:
         """Let the database make the facts of a series, and return how far it got; the rest is matched here."""
         work = DirectMaterialization(
@@ -216,7 +219,9 @@ class Materializer:
             series_id,
             matcher,
             first=self._direct_from,
+            usual=self._chunk,
             largest=_DIRECT_CHUNKS * self._chunk,
+            helpers=helpers,
         )
         while watermark < until and (found := await work.next_range(watermark, until)):
             if not await work.store(found):

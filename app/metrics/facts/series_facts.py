@@ -51,6 +51,7 @@ _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
         Fact.sequence <= bindparam("mark"),
         Fact.person_id.in_(bindparam("persons", expanding=True)),
     ),
+    "between": (Fact.time >= bindparam("since"), Fact.time < bindparam("before"), Fact.sequence <= bindparam("mark")),
     "of events": (Fact.sequence.in_(bindparam("sequences", expanding=True)),),
 }
 
@@ -73,6 +74,9 @@ def _facts_query(
     if are_several:
         query = query.add_columns(Fact.series_id)
     query = query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
+    if choice == "of persons":
+        # Without statistics of the table, SQLite would read all facts of the series by the primary key.
+        query = query.with_hint(Fact, "INDEXED BY ix_fact_person_id_series_id", "sqlite")
     return query.limit(bindparam("limit")) if choice == "after" else query
 
 
@@ -113,6 +117,10 @@ class SeriesFacts:
         if actors == EVERYONE:
             return await self._read("since", bound)
         return await self._read("of a range", {**bound, "first": actors[0], "end": actors[1]})
+
+    async def between(self, moment: int, end: int, high_water_mark: int) -> list[FactColumns]:
+        """Return those of the facts that ``since`` returns that happened before another moment."""
+        return await self._read("between", {"since": moment, "before": end, "mark": high_water_mark})
 
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         """Return the facts of events after the watermark, up to the high-water mark: at most `limit` in all series."""

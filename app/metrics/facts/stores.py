@@ -29,6 +29,10 @@ class FactReader(Protocol):
         """Return the facts of some actors up to the high-water mark that happened at or after a moment."""
         ...
 
+    async def between(self, moment: int, end: int, high_water_mark: int) -> list[FactColumns]:
+        """Return those of the facts that ``since`` returns that happened before another moment."""
+        ...
+
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         """Return the facts of events after the watermark, up to the high-water mark: at most `limit` in all series."""
         ...

@@ -8,11 +8,12 @@ import numpy as np
 
 from app.metrics.aggregation.breakdown import (
     BreakdownCounts,
+    BrokenDown,
+    Frequencies,
     Keys,
-    Values,
-    break_down_events,
-    break_down_persons,
+    SegmentCounts,
     first_exposures,
+    places_of,
 )
 from app.metrics.aggregation.ledger import Ledger
 from app.metrics.counting.fact_query import FactQuery
@@ -56,12 +57,13 @@ def breakdown_fact_query(
     beginnings: Sequence[int],
     person_keys: PersonKeys | None,
 ) -> FactQuery[Any]:
-    """Return the fact query that counts a metric for each value; its counts are ``BreakdownCounts``.
+    """Return the fact query that counts a metric for each value; ``BreakdownCounts`` are read off its counts.
 
     Parameters
     ----------
     metric
-        Reads the ledger sets of the exposures first where it is broken down by its own events.
+        Its counts are sums over persons. It reads the ledger sets of the exposures first where it is broken down by its
+        own events.
     beginnings
         When the later phases of the split begin, in microseconds, ascending.
     person_keys
@@ -73,20 +75,21 @@ def breakdown_fact_query(
         event_sets=[*exposures.ledger_sets, *counting.keyed_sets, *metric.event_sets],
         decode_counts=_decoder(metric, person_keys),
         count=counting.count,
-        additive_over=None,
         parameters=("breakdown", repr((breakdown, tuple(beginnings), exposures.ledger_parameters)), *metric.parameters),
         columns=metric.columns | {"actor", "sequence"},
+        read_off=counting.read_off,
+        joined=counting.joined,
+        maturing=None if metric.maturing is None else replace(metric.maturing, as_of=counting.as_of),
+        continuing=lambda known: lambda columns: counting.count(columns, known.held),
     )
 
 
-def _decoder(
-    metric: FactQuery[Any], person_keys: PersonKeys | None
-) -> Callable[[bytes], BreakdownCounts | None] | None:
+def _decoder(metric: FactQuery[Any], person_keys: PersonKeys | None) -> Callable[[bytes], SegmentCounts | None] | None:
     """Return what reads stored counts; None where they are not stored: properties of persons change without facts."""
     decode = metric.decode_counts
     if decode is None or person_keys is not None:
         return None
-    return lambda body: BreakdownCounts.decode(body, decode)
+    return lambda body: SegmentCounts.decode(body, decode)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,29 @@ class _Counting:
         events = self.metric.event_sets[self._events] if by_metric else self.exposures.event_sets[0]
         return [with_value(events, self.breakdown.property)]
 
-    def count(self, columns: Sequence[FactColumns]) -> BreakdownCounts:
+    @property
+    def joined(self) -> Mapping[int, int]:
+        """See ``FactQuery.joined``."""
+        before = self._events + len(self.keyed_sets)
+        of_metric = {before + place: before + base for place, base in self.metric.joined.items()}
+        if not self.keyed_sets:
+            return of_metric
+        return {self._events: before + self._events if self.breakdown.by == "metric" else 0, **of_metric}
+
+    def as_of(self, moment: int) -> FactQuery[Any]:
+        """Return the fact query of the breakdown as of a moment."""
+        metric = self.metric.as_of(moment)
+        return breakdown_fact_query(
+            self.breakdown, metric, self.exposures, self.scope, self.beginnings.tolist(), self.person_keys
+        )
+
+    def read_off(self, counts: SegmentCounts) -> BreakdownCounts:
+        """Return the counts of the values that are shown, as they are now."""
+        shown, read = counts.shown(), self.metric.read_off
+        return shown if read is None else replace(shown, counts=[read(one.at_the_end()) for one in shown.counts])
+
+    def count(self, columns: Sequence[FactColumns], held: Keys | None = None) -> SegmentCounts:
+        """Count the metric for the values that are held, or else for the most frequent ones."""
         exposed, rest = list(columns[: self._events]), columns[self._events :]
         keyed, parts = rest[: len(self.keyed_sets)], rest[len(self.keyed_sets) :]
         window, variant_count = self.scope.window, len(self.scope.variants)
@@ -122,32 +147,27 @@ class _Counting:
         ledger = self.exposures.ledger(exposed, variant_count).of_variants(variant_count)
         first = first_exposures(exposed[0].with_actor(), ledger, variant_count)
         phase = np.searchsorted(self.beginnings, first.time, side="right").astype(np.int64)
+        by_metric = self.breakdown.by == "metric"
+        subjects = parts[self._events] if by_metric else first
+        keys = value_keys(subjects, keyed, self.person_keys)
+        frequencies = Frequencies.of(self._since_exposure(ledger, subjects, keys) if by_metric else keys)
+        if held is None:
+            held = frequencies.most_frequent(self.breakdown.limit)
+        if by_metric:
+            parts = [first, *parts[1:]]  # all that the metric's own ledger needs
         shape = (len(self.beginnings) + 1, variant_count)
-        if self.breakdown.by == "metric":
-            values = self._values_of_events(ledger, parts[self._events], keyed)
-            parts = [first, *parts[1:]]  # all that the metric's own ledger needs, which is read once for each value
-            is_additive = self.metric.additive_over == "actors"
-            return break_down_events(
-                ledger, values, parts, self._events, phase, shape, self.metric.count, is_additive=is_additive
-            )
-        values = Values.of(value_keys(first, keyed, self.person_keys), self.breakdown.limit)
-        return break_down_persons(ledger, values, phase, parts, self._are_units, shape, self.metric.count)
+        broken = BrokenDown(ledger, phase, shape, parts, self.metric.joined, self.metric.count)
+        places, segments = places_of(keys, held), len(held) + 1
+        if by_metric:
+            of_exposed, counts = broken.by_events(places, segments, self._events)
+        else:
+            of_exposed, counts = broken.by_persons(places, segments)
+        return SegmentCounts(self.breakdown.limit, held, frequencies, of_exposed, counts)
 
-    def _values_of_events(self, ledger: Ledger, events: FactColumns, keyed: Sequence[FactColumns]) -> Values:
-        """Return the values of events, of which those of exposed persons count since their exposure."""
-        keys = value_keys(events, keyed, self.person_keys)
+    def _since_exposure(self, ledger: Ledger, events: FactColumns, keys: Keys) -> Keys:
+        """Return the keys of the events of exposed persons since their exposure."""
         _, since = ledger.events_since(events)
-        counts = np.isin(events.sequence, since.sequence)
-        chosen = Values.of(keys[counts], self.breakdown.limit)
-        return replace(chosen, place=chosen.places_of(keys))
-
-    @property
-    def _are_units(self) -> list[bool]:
-        """Whether the actors of each part of the metric are the units of the experiment."""
-        unit = self.scope.actor_property
-        return [
-            all(part.series.actor_property == unit for part in event_set.parts) for event_set in self.metric.event_sets
-        ]
+        return keys[np.isin(events.sequence, since.sequence)]
 
 
 def value_keys(facts: FactColumns, with_values: Sequence[FactColumns], person_keys: PersonKeys | None) -> Keys:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.common.errors import ValidationFailed
 from app.metrics.aggregation.active_users import Days
-from app.metrics.aggregation.breakdown import Keys, Values
+from app.metrics.aggregation.breakdown import Frequencies, Keys, places_of
 from app.metrics.aggregation.calendar import Ticks
 from app.metrics.aggregation.funnel import FunnelCounts
 from app.metrics.aggregation.trend import TrendCounts
@@ -81,11 +81,13 @@ def trend_insight(
     others = [ALL_SESSIONS] if query.measures_sessions else []
 
     def count(columns: Sequence[FactColumns], with_values: Sequence[FactColumns]) -> TrendByValue:
-        values = _whole(columns[0])
-        if breakdown is not None:
-            values = Values.of(value_keys(columns[0], with_values, person_keys), breakdown.limit)
-        facts = replace(columns[0], variant=(values.place + 1).astype(np.int32))
-        return TrendByValue(values.keys, count_facts_of(query, ticks, days, [facts, *columns[1:]], len(values.keys)))
+        if breakdown is None:
+            keys, of_events = np.array([_ALL_KEY]), np.full(len(columns[0]), _ALL_KEY)
+        else:
+            of_events = value_keys(columns[0], with_values, person_keys)
+            keys = Frequencies.of(of_events).most_frequent(breakdown.limit)
+        facts = replace(columns[0], variant=(places_of(of_events, keys) + 1).astype(np.int32))
+        return TrendByValue(keys, count_facts_of(query, ticks, days, [facts, *columns[1:]], len(keys)))
 
     described = ("trend", query.math, query.interval, is_cumulative)
     return _insight([query.event_set(scope)], others, scope, breakdown, count, described)
@@ -103,21 +105,19 @@ def funnel_insight(
             return FunnelByValue(np.array([_ALL_KEY]), has_others=False, counts=count_facts(query, facts, 1))
         keys = [value_keys(part, with_values[place : place + 1], person_keys) for place, part in enumerate(columns)]
         of_steps = np.concatenate(keys[:steps])
-        values = Values.of(of_steps[of_steps != NO_ACTOR], breakdown.limit)
-        facts = [replace(part, variant=_variants(of_part, values)) for part, of_part in zip(columns, keys, strict=True)]
-        return FunnelByValue(values.keys, values.has_others, count_facts(query, facts, values.segments))
+        found = Frequencies.of(of_steps[of_steps != NO_ACTOR])
+        shown = found.most_frequent(breakdown.limit)
+        has_others = len(found.keys) > len(shown)
+        facts = [replace(part, variant=_variants(of_part, shown)) for part, of_part in zip(columns, keys, strict=True)]
+        return FunnelByValue(shown, has_others, count_facts(query, facts, len(shown) + has_others))
 
     described = ("funnel", query.window, query.order_type, query.attribution, len(query.exclusions))
     return _insight(query.event_sets(scope), [], scope, breakdown, count, described)
 
 
-def _whole(facts: FactColumns) -> Values:
-    return Values(np.array([_ALL_KEY]), np.zeros(len(facts), dtype=np.int64), has_others=False)
-
-
-def _variants(keys: Keys, values: Values) -> NDArray[np.int32]:
-    """Return the place of each key among the values, from 1: that after the last one for others, 0 for none."""
-    return np.where(keys == NO_ACTOR, NO_VARIANT, values.places_of(keys) + 1).astype(np.int32)
+def _variants(keys: Keys, shown: Keys) -> NDArray[np.int32]:
+    """Return the place of each key among those that are shown, from 1: one more for others, 0 for none."""
+    return np.where(keys == NO_ACTOR, NO_VARIANT, places_of(keys, shown) + 1).astype(np.int32)
 
 
 def _insight(

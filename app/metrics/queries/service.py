@@ -1,14 +1,13 @@
 """From the metrics of an experiment to fact queries."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
-from app.common.nouns import plural
 from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventQueries
@@ -37,10 +36,9 @@ from app.metrics.queries.exposure_attribution import (
     read_attribution,
 )
 from app.metrics.queries.funnel import funnel_fact_query
-from app.metrics.queries.models import GROUPS, PERSONS, ExposureQuery, FunnelQuery, TrendQuery
+from app.metrics.queries.models import PERSONS, ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
     custom_exposure,
-    define_target,
     filters_test_accounts,
     read_exposure,
     read_funnel,
@@ -212,8 +210,7 @@ class MetricQueryBuilder:
             return PERSONS
         rest_on_more()
         async with self.database.read() as session:
-            names = await GroupRepository(session, self.project_id).type_indexes()
-        return next((plural(name) for name, index in names.items() if index == scope.group_type_index), GROUPS)
+            return await GroupRepository(session, self.project_id).unit(scope.group_type_index)
 
     async def _exposures_by_criteria(self, experiment: Experiment, scope: ExperimentScope) -> ExposureQuery:
         criteria = parse_criteria(experiment.exposure_criteria)
@@ -273,9 +270,18 @@ class MetricQueryBuilder:
         actions = await self._prepared({**filters_of(nodes_of(metric)), "filter_test_accounts": leaves_out})
         return read_typed(metric, actions, self._test_accounts if leaves_out else NO_FILTER)
 
-    async def unread_timestamps(self, experiment: Experiment, scope: ExperimentScope, exposures: ExposureQuery) -> int:
-        """Return how many events of the target metric and of exposure arrived with a time that could not be read."""
-        names = _names_of_target(experiment)
+    async def unread_timestamps(
+        self,
+        filters: Filters,
+        typed: Mapping[str, JsonValue] | None,
+        scope: ExperimentScope,
+        exposures: ExposureQuery,
+    ) -> int:
+        """Return how many events of the target metric and of exposure arrived with a time that could not be read.
+
+        ``typed`` is the target metric where ``filters`` do not say what it is.
+        """
+        names = _event_names(filters) if typed is None else _names_of_typed(typed)
         parts = [part for one in exposures.event_sets for part in one.parts]
         for part in parts:
             names = None if names is None or part.series.names is None else names | part.series.names
@@ -331,13 +337,10 @@ class MetricQueryBuilder:
         return read_exposure(parameters, actions, self._test_accounts)
 
 
-def _names_of_target(experiment: Experiment) -> frozenset[str] | None:
-    """Return the names of the events of the target metric, of 2022 or typed; see ``_event_names``."""
-    if not experiment.metrics or define_target(experiment.filters, beside_typed=True):
-        return _event_names(experiment.filters)
+def _names_of_typed(body: Mapping[str, JsonValue]) -> frozenset[str] | None:
+    """Return the names of the events of a typed metric; see ``_event_names``."""
     try:
-        target = next((one for one in experiment.metrics if one.get("role") != "guardrail"), experiment.metrics[0])
-        return _event_names(filters_of(nodes_of(parse_metric(target))))
+        return _event_names(filters_of(nodes_of(parse_metric(body))))
     except ValidationFailed:  # it counts nothing
         return frozenset()
 

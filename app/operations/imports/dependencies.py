@@ -3,11 +3,16 @@
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.accounts.auth.dependencies import ProjectDep
+from app.accounts.auth.dependencies import ProjectDep, UserDep
+from app.accounts.idempotency.dependencies import IdempotencyKey, build_claim
+from app.accounts.idempotency.service import check_key
+from app.db.models import FileImport
 from app.http.dependencies import get_database
 from app.http.fields import PathId
-from app.operations.imports.service import FileImportService
+from app.operations.imports.schemas import ImportRead
+from app.operations.imports.service import FileImportService, Keep, keep_nothing
 from app.pages.dependencies import VisitDep
 
 ImportId = Annotated[PathId, Path(description="An import's id.")]
@@ -21,6 +26,25 @@ async def get_imports(request: Request, project: ProjectDep) -> FileImportServic
     return build_imports(request, project.id)
 
 
+async def get_keep(
+    request: Request, project: ProjectDep, user: UserDep, idempotency_key: IdempotencyKey = None
+) -> Keep:
+    """What keeps the answer to an upload with an `Idempotency-Key`, which is looked up before the file is read."""
+    if idempotency_key is None:
+        return keep_nothing
+    check_key(idempotency_key)
+    key, size = idempotency_key, request.headers.get("content-length", "").encode()
+    async with get_database(request).read() as session:
+        await build_claim(session, project.id, user.id, key, request, size).look()
+
+    async def keep(session: AsyncSession, one: FileImport) -> None:
+        claim = build_claim(session, project.id, user.id, key, request, size)
+        await claim.make()
+        await claim.keep(201, ImportRead.of(one).model_dump_json().encode(), None)
+
+    return keep
+
+
 async def get_page_imports(request: Request, visit: VisitDep) -> FileImportService:
     """The imports of a project, for a visitor who may read events."""
     visit.access.require("event:read")
@@ -28,4 +52,5 @@ async def get_page_imports(request: Request, visit: VisitDep) -> FileImportServi
 
 
 ImportsDep = Annotated[FileImportService, Depends(get_imports)]
+KeepDep = Annotated[Keep, Depends(get_keep)]
 PageImportsDep = Annotated[FileImportService, Depends(get_page_imports)]

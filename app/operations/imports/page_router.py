@@ -27,7 +27,7 @@ async def show_imports(
     request: Request, visit: VisitDep, imports: PageImportsDep, pagination: PaginationDep
 ) -> HTMLResponse:
     count, rows = await imports.page(pagination.limit, pagination.offset)
-    return show(
+    return await show(
         request,
         "imports.html",
         visit=visit,

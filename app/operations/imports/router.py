@@ -7,6 +7,7 @@ from fastapi.params import Depends
 from fastapi.responses import FileResponse
 
 from app.accounts.auth.dependencies import get_project, require_scope
+from app.accounts.idempotency.dependencies import REUSED
 from app.common import limits
 from app.events.imports.formats import Format
 from app.http.pagination import PaginationDep
@@ -14,7 +15,7 @@ from app.http.query_params import read_text
 from app.http.request_body import stream_bytes
 from app.http.routing import answer_other_methods
 from app.http.schemas import Page
-from app.operations.imports.dependencies import ImportId, ImportsDep
+from app.operations.imports.dependencies import ImportId, ImportsDep, KeepDep
 from app.operations.imports.schemas import ImportRead, ImportWithEvents
 
 router = APIRouter(
@@ -39,10 +40,11 @@ async def list_imports(imports: ImportsDep, pagination: PaginationDep) -> Page[I
     return pagination.page(count, [ImportRead.of(one) for one in rows])
 
 
-@router.post("/", status_code=201, summary="Import a file", openapi_extra=_FILE)
+@router.post("/", status_code=201, summary="Import a file", openapi_extra=_FILE, responses=REUSED)
 async def create_import(
     request: Request,
     imports: ImportsDep,
+    keep: KeepDep,
     name: Annotated[str, Query(description="The file's name, by which the import is shown.")] = "upload",
     source: Annotated[
         Literal["auto"] | Format, Query(description="Where the file comes from; `auto` tells it from the first lines.")
@@ -54,10 +56,11 @@ async def create_import(
     """Import the events or persons of a file, which is the body of the request.
 
     It may be compressed in any of the ways that `abacus import` reads. The import goes on in the background, also after
-    a restart, and nothing is stored twice. A project has one import at a time. Import persons before events.
+    a restart, and nothing is stored twice. A project has one import at a time. Import persons before events. For an
+    `Idempotency-Key` two requests are the same if their addresses and the sizes of their files are.
     """
     pieces = stream_bytes(request, limits.UPLOADED_FILE_BYTES.value)
-    return ImportRead.of(await imports.upload(pieces, read_text(name) or "upload", source, time_offset))
+    return ImportRead.of(await imports.upload(pieces, read_text(name) or "upload", source, time_offset, keep))
 
 
 @router.get("/{import_id}/", summary="Retrieve an import")

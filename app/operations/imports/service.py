@@ -2,9 +2,11 @@
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common import limits
 from app.common.errors import NotFound, Unavailable, ValidationFailed
@@ -19,6 +21,13 @@ _LONGEST_NAME: Final = 400
 _UNDER_WAY: Final = "An import of this project is under way: wait for it, or cancel it."
 
 
+Keep: TypeAlias = Callable[[AsyncSession, FileImport], Awaitable[None]]
+
+
+async def keep_nothing(_session: AsyncSession, _one: FileImport) -> None:
+    """Keep no answer."""
+
+
 class FileImportService:
     """Bound to one project. It opens short transactions of its own, because an upload takes long."""
 
@@ -27,8 +36,10 @@ class FileImportService:
         self._runner = runner
         self._project_id = project_id
 
-    async def upload(self, pieces: AsyncIterator[bytes], name: str, source: str, time_offset: int) -> FileImport:
-        """Store a file, and begin to import it.
+    async def upload(
+        self, pieces: AsyncIterator[bytes], name: str, source: str, time_offset: int, keep: Keep = keep_nothing
+    ) -> FileImport:
+        """Store a file, and begin to import it. ``keep`` is called in the transaction that adds the import.
 
         Raises
         ------
@@ -40,9 +51,11 @@ class FileImportService:
         with self._runner.uploading(self._project_id) as is_first:
             if not is_first or await self._is_one_running():
                 raise ValidationFailed(_UNDER_WAY, code="import_under_way")
-            return await self._upload(pieces, name[-_LONGEST_NAME:], source, time_offset)
+            return await self._upload(pieces, name[-_LONGEST_NAME:], source, time_offset, keep)
 
-    async def _upload(self, pieces: AsyncIterator[bytes], name: str, source: str, time_offset: int) -> FileImport:
+    async def _upload(
+        self, pieces: AsyncIterator[bytes], name: str, source: str, time_offset: int, keep: Keep
+    ) -> FileImport:
         uploads = self._runner.uploads
         try:
             stored_as = await uploads.keep(pieces)
@@ -69,6 +82,7 @@ class FileImportService:
                 for old in forgotten:
                     await imports.remove(old)
                 await imports.add(one)
+                await keep(session, one)
         except FileRefused as refusal:
             uploads.remove(stored_as)
             raise ValidationFailed(str(refusal), code="unreadable_file") from refusal

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.accounts.idempotency.repository import forget_answers_before
+from app.accounts.idempotency.service import KEPT
 from app.accounts.projects.repository import AccountRepository
 from app.common import limits
 from app.db.clickhouse import ClickHouseFailure, ClickHouseUnavailable
@@ -18,6 +20,7 @@ from app.events.archive.archiver import EventArchiver
 from app.events.definitions.service import DefinitionService
 from app.experiments.phases.upkeep import PhaseUpkeep
 from app.experiments.repository import CHANGED_EXPERIMENTS, ExperimentRepository
+from app.experiments.verdicts.service import VerdictUpkeep
 from app.experiments.webhooks.watching import EvidenceWatch
 from app.operations.maintenance.erasure import ErasureService
 from app.operations.maintenance.service import MaintenanceService
@@ -27,10 +30,12 @@ logger = logging.getLogger("abacus")
 
 SECONDS_BETWEEN_REMOVALS = 3600.0
 
-# Build the maintenance service of a project, what its experiments do by themselves, and what webhooks are told of them.
+# Build the maintenance service of a project, what its experiments do by themselves, what webhooks are told of them, and
+# the verdicts on them.
 MaintenanceFactory = Callable[[Project], MaintenanceService]
 UpkeepFactory = Callable[[Project], PhaseUpkeep]
 WatchFactory = Callable[[Project], EvidenceWatch]
+VerdictFactory = Callable[[Project], VerdictUpkeep]
 
 
 @dataclass
@@ -61,11 +66,13 @@ class MaintenanceScheduler:
         turn: float = limits.REFRESH_SECONDS.value,
         upkeep: UpkeepFactory | None = None,
         watch: WatchFactory | None = None,
+        verdicts: VerdictFactory | None = None,
     ) -> None:
         self._database = database
         self._build_maintenance = maintenance
         self._build_upkeep = upkeep
         self._build_watch = watch
+        self._build_verdicts = verdicts
         self._interval = interval
         self._turn = turn
         self._changed = asyncio.Event()
@@ -168,9 +175,9 @@ class MaintenanceScheduler:
     async def _steps(self, project: Project, failed: set[int]) -> AsyncGenerator[None]:
         """Follow the schedules of a project's experiments, and refresh the counts of those that run.
 
-        Then let their circuit breakers act, tell webhooks what is new, keep the names of events and properties, remove
-        the events of erased persons that the request for it left, and archive events. It pauses after each piece of
-        work.
+        Then let their circuit breakers act, form verdicts, tell webhooks what is new, keep the names of events and
+        properties, remove the events of erased persons that the request for it left, and archive events. It pauses
+        after each piece of work.
         """
         upkeep = None if self._build_upkeep is None else self._build_upkeep(project)
         if upkeep is not None:
@@ -188,6 +195,9 @@ class MaintenanceScheduler:
         if upkeep is not None:
             await upkeep.watch(utc_now())
             yield
+        if self._build_verdicts is not None:
+            async for _ in self._build_verdicts(project).steps(utc_now()):
+                yield
         if self._build_watch is not None:
             async for _ in self._build_watch(project).steps(utc_now()):
                 yield
@@ -232,7 +242,9 @@ class MaintenanceScheduler:
         self._refreshes.clear()
 
     async def remove_unused(self) -> None:
-        """Remove facts and counts that the metrics of no experiment use any more."""
+        """Remove facts and counts that no metric uses any more, and answers that are kept no longer."""
+        async with self._database.write(durable=False) as session:
+            await forget_answers_before(session, utc_now() - KEPT)
         async with self._database.read() as session:
             projects = await AccountRepository(session).projects()
         for project in projects:

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.common import limits
 from app.common.errors import ValidationFailed
+from app.common.time_slices import TimeSlices
 from app.db.errors import is_statement_timeout, is_transient_database_error
 from app.db.models import Experiment
 from app.experiments.scorecard.counting import ScorecardCounter, metrics_of
@@ -151,8 +152,9 @@ class MaintenanceService:
         except ValidationFailed:  # then there is nothing to count
             return []
         found: list[tuple[str, FactQuery[Any]]] = []
+        slices = TimeSlices()
         for metric in metrics_of(experiment):
-            await asyncio.sleep(0)  # each takes a millisecond of the event loop
+            await slices.pause()  # each takes a millisecond of the event loop
             try:
                 queries = await self._queries.metrics(metric.filters, experiment.parameters, exposures, scope)
             except ValidationFailed:

@@ -5,16 +5,21 @@ from dataclasses import dataclass
 from typing import Final, get_args
 
 from app.common.errors import ValidationFailed
+from app.common.nouns import capitalized
 from app.db.models import Experiment
 from app.experiments.current_state import current_status
 from app.experiments.lifecycle import Action, Status, check_action
+from app.experiments.phases.service import refuse_to_freeze
 
 _STARTED: Final[tuple[Status, ...]] = ("running", "paused", "exposure_frozen", "stopped")
 
 
 @dataclass(frozen=True)
 class PageAction:
-    """An action. ``done`` is what the page says afterwards; ``consequences`` are said before."""
+    """An action. ``done`` is what the page says afterwards; ``consequences`` are said before.
+
+    ``{unit}`` in them stands for what the flag assigns: persons, or groups of a type.
+    """
 
     name: str
     title: str
@@ -24,13 +29,16 @@ class PageAction:
     concludes: bool = False  # whether it asks for the outcome
     is_harmful: bool = False  # whether something is lost by it
 
+    def tell_consequences(self, unit: str) -> list[str]:
+        return [text.format(unit=unit, Unit=capitalized(unit)) for text in self.consequences]
+
 
 ACTIONS: Final[Sequence[PageAction]] = (
     PageAction(
         "launch",
         "Launch",
         "Launch this experiment?",
-        ("Its flag becomes active: persons get their variants from now on.", "Events count from now on."),
+        ("Its flag becomes active: {unit} get their variants from now on.", "Events count from now on."),
         "The experiment runs.",
     ),
     PageAction(
@@ -50,7 +58,7 @@ ACTIONS: Final[Sequence[PageAction]] = (
         "End this experiment?",
         (
             "Later events do not count. A snapshot keeps the results.",
-            "The flag stays as it is: persons keep getting their variants until you ship one or switch it off.",
+            "The flag stays as it is: {unit} keep getting their variants until you ship one or switch it off.",
         ),
         "The experiment has ended.",
         concludes=True,
@@ -60,8 +68,8 @@ ACTIONS: Final[Sequence[PageAction]] = (
         "Pause",
         "Pause this experiment?",
         (
-            "Its flag is switched off: persons get what they get without it, and no more of them are exposed.",
-            "Events of persons who were exposed still count, though they no longer see their variant.",
+            "Its flag is switched off: {unit} get what they get without it, and no more of them are exposed.",
+            "Events of {unit} that were exposed still count, though they no longer see their variant.",
         ),
         "The experiment is paused.",
     ),
@@ -69,8 +77,28 @@ ACTIONS: Final[Sequence[PageAction]] = (
         "resume",
         "Resume",
         "Resume this experiment?",
-        ("Its flag is switched on again: all persons get the same variants as before.",),
+        ("Its flag is switched on again: all {unit} get the same variants as before.",),
         "The experiment runs again.",
+    ),
+    PageAction(
+        "freeze",
+        "Freeze exposure",
+        "Let no others in?",
+        (
+            "{Unit} that were exposed keep their variants. No other {unit} are exposed from now on.",
+            "A cohort of the exposed {unit} is made, and every release condition of the flag asks for it.",
+        ),
+        "The exposure is frozen: no others get in.",
+    ),
+    PageAction(
+        "unfreeze",
+        "Unfreeze exposure",
+        "Let others in again?",
+        (
+            "The flag is released by the conditions from before the freeze: others are exposed again.",
+            "The cohort of those who were exposed is kept.",
+        ),
+        "Others are exposed again.",
     ),
     PageAction(
         "conclude",
@@ -98,7 +126,10 @@ ACTIONS: Final[Sequence[PageAction]] = (
         "duplicate",
         "Duplicate",
         "Duplicate this experiment?",
-        ("A draft of the same metrics, variants and participants is made, with a flag and a key of its own.",),
+        (
+            "A draft of the same metrics, variants and participants is made, with a flag and a key of its own.",
+            "Its ramp and circuit breakers are copied, the times of its schedule are not.",
+        ),
         "This is the copy, a draft.",
     ),
     PageAction(
@@ -107,7 +138,7 @@ ACTIONS: Final[Sequence[PageAction]] = (
         "Make this experiment a draft again?",
         (
             "Its dates, its conclusion and the schedule's times are cleared.",
-            "Its flag stays as it is, on or off, and persons keep their variants. Events and snapshots stay, too.",
+            "Its flag stays as it is, on or off, and {unit} keep their variants. Events and snapshots stay, too.",
             "Launched again, it counts from then on only.",
         ),
         "The experiment is a draft again.",
@@ -127,7 +158,7 @@ ACTIONS: Final[Sequence[PageAction]] = (
     ),
 )
 BY_NAME: Final = {action.name: action for action in ACTIONS}
-_OF_THE_LIFE_CYCLE: Final = {"ship": "ship_variant"}
+_OF_THE_LIFE_CYCLE: Final = {"ship": "ship_variant", "freeze": "freeze_exposure"}
 
 
 def offered(experiment: Experiment) -> Sequence[PageAction]:
@@ -139,11 +170,15 @@ def _is_allowed(name: str, experiment: Experiment) -> bool:
     status = current_status(experiment)
     if name == "conclude":
         return status in _STARTED
+    if name == "unfreeze":
+        return experiment.exposure_freeze is not None and experiment.baseline_hold is None
     known = next((one for one in get_args(Action) if one == _OF_THE_LIFE_CYCLE.get(name, name)), None)
     if known is None:  # duplicate and delete
         return True
     try:
         check_action(known, status, is_archived=experiment.archived)
+        if name == "freeze":
+            refuse_to_freeze(experiment)
     except ValidationFailed:
         return False
     return True

@@ -9,27 +9,28 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.common.errors import NotFound, StillCounting, ValidationFailed
 from app.db.models import Experiment, User, utc_now
 from app.experiments.changes import ExperimentChanges
-from app.experiments.dependencies import get_experiment_changes
+from app.experiments.dependencies import build_changes
 from app.experiments.lifecycle import Conclusion
+from app.experiments.participants.dependencies import build_participants
 from app.experiments.phases.dependencies import build_launch_checklist
+from app.experiments.phases.service import PhaseService, refuse_to_freeze
 from app.experiments.schemas import ExperimentDuplicate, ExperimentEnd, ExperimentShip, ExperimentUpdate
 from app.experiments.scorecard.dependencies import build_scorecards
 from app.experiments.scorecard.schemas import DecisionRead
-from app.experiments.service import ExperimentService
 from app.flags.filters import variants_of
 from app.http.dependencies import get_database
 from app.http.request_body import validate
 from app.pages.actions.catalog import BY_NAME, PageAction, offered
 from app.pages.actions.objections import Objection, Objections
 from app.pages.credentials import PREFIX
-from app.pages.dependencies import ChangingVisitDep, PageExperimentDep, limit_page_time
+from app.pages.dependencies import ChangingVisitDep, PageExperimentDep, limit_page_time, load_unit
 from app.pages.reading_forms import read_form
 from app.pages.routing import PageRoute, link_from, show
 from app.pages.visits import Visit
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
 
-Do = Callable[[ExperimentService, Experiment], Awaitable[Any]]
+Do = Callable[[PhaseService, Experiment], Awaitable[Any]]
 
 
 async def get_action(action: str) -> PageAction:
@@ -45,13 +46,13 @@ async def get_objections(request: Request, visit: ChangingVisitDep) -> Objection
     )
 
 
-async def get_changes(request: Request, visit: ChangingVisitDep) -> ExperimentChanges[ExperimentService]:
-    return await get_experiment_changes(request, visit.project)
+async def get_changes(request: Request, visit: ChangingVisitDep) -> ExperimentChanges[PhaseService]:
+    return build_changes(PhaseService, get_database(request), request.app.state.materializer, visit.project)
 
 
 ActionDep = Annotated[PageAction, Depends(get_action)]
 ObjectionsDep = Annotated[Objections, Depends(get_objections)]
-ChangesDep = Annotated[ExperimentChanges[ExperimentService], Depends(get_changes)]
+ChangesDep = Annotated[ExperimentChanges[PhaseService], Depends(get_changes)]
 
 
 @router.get("/{project_id}/{experiment_id}/do/{action}/")
@@ -65,7 +66,7 @@ async def ask_before_action(
     decision = await _decide(request, action, experiment, objections)
     fields = {"conclusion": experiment.conclusion or "", "conclusion_comment": experiment.conclusion_comment or ""}
     objection = await objections.against(action.name, experiment, decision, {})
-    return _ask(request, visit, experiment, action, fields=fields, decision=decision, objection=objection)
+    return await _ask(request, visit, experiment, action, fields=fields, decision=decision, objection=objection)
 
 
 @router.post("/{project_id}/{experiment_id}/do/{action}/")
@@ -83,13 +84,15 @@ async def do_action(
         decision = await _decide(request, action, experiment, objections)
         objection = await objections.against(action.name, experiment, decision, fields)
     if objection is not None:
-        return _ask(
+        return await _ask(
             request, visit, experiment, action, fields=fields, decision=decision, objection=objection, status=409
         )
     try:
         return await _do(request, visit, experiment, action, changes, fields)
     except ValidationFailed as refusal:
-        return _ask(request, visit, experiment, action, fields=fields, decision=decision, refusal=refusal, status=400)
+        return await _ask(
+            request, visit, experiment, action, fields=fields, decision=decision, refusal=refusal, status=400
+        )
 
 
 async def _decide(
@@ -108,13 +111,16 @@ async def _do(
     visit: Visit,
     experiment: Experiment,
     action: PageAction,
-    changes: ExperimentChanges[ExperimentService],
+    changes: ExperimentChanges[PhaseService],
     fields: Mapping[str, str],
 ) -> Response:
     link, places = link_from(request), {"project_id": visit.project.id, "experiment_id": experiment.id}
-    work = _work_of(action.name, fields, visit.user)
+    if action.name == "freeze":
+        work = await _freeze(request, visit, experiment)
+    else:
+        work = _work_of(action.name, fields, visit.user)
 
-    async def attempt(experiments: ExperimentService) -> Any:  # noqa: ANN401  # what the action returns
+    async def attempt(experiments: PhaseService) -> Any:  # noqa: ANN401  # what the action returns
         return await work(experiments, await experiments.get(str(experiment.id), for_update=True))
 
     made = await changes.make(attempt)
@@ -124,6 +130,16 @@ async def _do(
         places |= {"experiment_id": made.id} if isinstance(made, Experiment) else {}
         address = link("show_experiment", **places)
     return RedirectResponse(f"{address}?done={action.name}", status_code=303)
+
+
+async def _freeze(request: Request, visit: Visit, experiment: Experiment) -> Do:
+    """Return the freeze to the persons who are exposed by now: they are counted before its transaction."""
+    refuse_to_freeze(experiment)
+    frozen_at = utc_now()
+    participants = build_participants(get_database(request), request.app.state.materializer, visit.project)
+    async with limit_page_time(request):
+        distinct_ids = await participants.exposed_distinct_ids(experiment)
+    return lambda phases, locked: phases.freeze(locked, distinct_ids, frozen_at, visit.user)
 
 
 def _work_of(name: str, fields: Mapping[str, str], user: User) -> Do:
@@ -152,6 +168,7 @@ def _work_of(name: str, fields: Mapping[str, str], user: User) -> Do:
         "launch": lambda experiments, experiment: experiments.launch(experiment, user),
         "pause": lambda experiments, experiment: experiments.pause(experiment, user),
         "resume": lambda experiments, experiment: experiments.resume(experiment, user),
+        "unfreeze": lambda phases, experiment: phases.unfreeze(experiment, user),
         "reset": lambda experiments, experiment: experiments.reset(experiment, user),
         "archive": lambda experiments, experiment: experiments.archive(experiment, user),
         "unarchive": lambda experiments, experiment: experiments.unarchive(experiment, user),
@@ -160,7 +177,7 @@ def _work_of(name: str, fields: Mapping[str, str], user: User) -> Do:
     return simple[name]
 
 
-def _ask(
+async def _ask(
     request: Request,
     visit: Visit,
     experiment: Experiment,
@@ -172,7 +189,7 @@ def _ask(
     refusal: ValidationFailed | None = None,
     status: int = 200,
 ) -> HTMLResponse:
-    return show(
+    return await show(
         request,
         "confirm.html",
         status,
@@ -184,6 +201,7 @@ def _ask(
         objection=objection,
         refusal=refusal,
         is_offered=action in offered(experiment),
+        consequences=action.tell_consequences(await load_unit(request, visit.project, experiment.feature_flag)),
         variants=variants_of(experiment.feature_flag.filters),
         conclusions=get_args(Conclusion),
     )

@@ -16,4 +16,4 @@ router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute
 async def show_code(request: Request, visit: VisitDep, experiment: PageExperimentDep) -> HTMLResponse:
     flag = experiment.feature_flag
     snippets = write_snippets(public_address(request), visit.project.api_token, flag.key, variant_keys(flag.filters))
-    return show(request, "code.html", visit=visit, experiment=experiment, snippets=snippets)
+    return await show(request, "code.html", visit=visit, experiment=experiment, snippets=snippets)

@@ -3,13 +3,17 @@
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from uuid import uuid4
 
 from app.common.errors import ValidationFailed
 from app.common.timestamps import write_moment
-from app.db.models import Experiment
+from app.db.models import Experiment, SavedMetric
 from app.experiments.document_checks import VARIANTS
+from app.experiments.scorecard.counting import PRIMARY
 from app.experiments.scorecard.decision_criteria import DEFAULT_EFFECT, DEFAULT_RUNTIME
+from app.flags.filters import variant_keys
 from app.metrics.queries.parsing import define_target
+from app.pages.editing.conditions import read_condition
 from app.pages.editing.metrics import (
     OF_2022,
     kind_of,
@@ -21,21 +25,10 @@ from app.pages.editing.metrics import (
     write_typed,
 )
 from app.pages.editing.rows import Fields, Row, count_rows, write_number
+from app.pages.editing.settings import SettingsReader, changed_settings, place_of_setting, write_settings
 
 Json = dict[str, Any]
 
-OPERATORS: Final[Mapping[str, str]] = {
-    "exact": "is",
-    "is_not": "is not",
-    "icontains": "contains",
-    "not_icontains": "does not contain",
-    "regex": "matches the pattern",
-    "gt": "is more than",
-    "lt": "is less than",
-    "is_set": "is set",
-    "is_not_set": "is not set",
-}
-_WITHOUT_VALUE: Final = ("is_set", "is_not_set")
 PLANNED: Final = ("minimum_detectable_effect", "recommended_sample_size", "recommended_running_time")
 _DEFAULT_CRITERIA: Final = {"target_mde": DEFAULT_EFFECT, "minimum_runtime_days": DEFAULT_RUNTIME}
 # Where an error of the API is shown, besides those of metrics.
@@ -74,6 +67,8 @@ def blank_fields() -> dict[str, str]:
         "v1_key": "test",
         "v1_share": "50",
         "m0_kind": "funnel",
+        "m0_uuid": new_reference(),
+        "level": "95",
         "effect": write_number(100 * DEFAULT_EFFECT),
         "days": write_number(DEFAULT_RUNTIME),
     }
@@ -97,9 +92,35 @@ def fields_of(experiment: Experiment) -> dict[str, str]:
     listed = experiment.secondary_metrics if isinstance(experiment.secondary_metrics, list) else []
     rows += [write_secondary_of_2022(metric) for metric in listed if isinstance(metric, dict)]
     rows += [{**write_typed(metric), "list": "metrics_secondary"} for metric in experiment.metrics_secondary or ()]
+    names: dict[str, str] = {}
+    of_2022 = 0
     for index, row in enumerate(rows):
-        fields |= {f"m{index}_{name}": value for name, value in row.items()}
-    return fields
+        uuid = row.setdefault("uuid", "") or new_reference()
+        if index and row["kind"] in OF_2022:
+            names[f"secondary-{of_2022}"] = uuid
+            of_2022 += 1
+        fields |= {f"m{index}_{name}": value for name, value in row.items()} | {f"m{index}_uuid": uuid}
+    return fields | write_settings(experiment, names)
+
+
+def new_reference() -> str:
+    """Return what names a metric within a form, and is its uuid if it is typed."""
+    return str(uuid4())
+
+
+def metric_choices(fields: Fields, saved: Sequence[SavedMetric]) -> dict[str, str]:
+    """Return the metrics that circuit breakers of a form may watch, by what names them in it."""
+    choices = {"": "none", PRIMARY: "The target metric"}
+    for index in range(1, count_rows(fields, "m")):
+        row = Row(fields, f"m{index}_", {})
+        if reference := row.text("uuid"):
+            choices[reference] = row.text("name") or f"Metric {index + 1}"
+    counted = {fields.get(f"s{place}_id") for place in range(count_rows(fields, "s"))}
+    choices |= {str(one.query["uuid"]): one.name for one in saved if str(one.id) in counted}
+    for place in range(count_rows(fields, "b")):
+        chosen = fields.get(f"b{place}_metric", "")
+        choices.setdefault(chosen, "The target metric" if chosen == fields.get("m0_uuid") else chosen)
+    return choices
 
 
 class DraftReader:
@@ -111,17 +132,23 @@ class DraftReader:
         self._form = Row(fields, "", self.errors)
         # Where each metric of a document stands in the form, by the document's name for it.
         self._rows_of: dict[str, list[int]] = {"filters": [], "metrics": [], "metrics_secondary": []}
+        self._metric_ids: dict[str, str] = {}  # the API's names of metrics, by the form's
 
     def read_new(self) -> Json:
         """Return what creates an experiment."""
         uses_existing = bool(self._form.text("use_existing"))
+        metrics = self._read_metrics()
         document: Json = {
             **self._read_texts(),
             "feature_flag_key": self._form.required("flag_key", "Choose a key: the code asks for the flag by it."),
             "allow_existing_flag": uses_existing,
-            **self._read_metrics(),
+            **metrics,
+            **SettingsReader(self._fields, self.errors, metric_ids=self._metric_ids).read(),
         }
-        parameters: Json = {} if uses_existing else {VARIANTS: self._read_variants()}
+        variants = [] if uses_existing else self._read_variants()
+        parameters: Json = {} if uses_existing else {VARIANTS: variants}
+        if not uses_existing:
+            self._check_baseline([variant["key"] for variant in variants])
         document["parameters"] = parameters | self._read_plan()
         document["decision_criteria"] = self._read_criteria({})
         if document.get("filters") and (conditions := self.read_participants()):
@@ -141,6 +168,10 @@ class DraftReader:
         parameters = experiment.parameters if isinstance(experiment.parameters, dict) else {}
         if any(parameters.get(name) != value for name, value in plan.items()):
             document["parameters"] = parameters | plan
+        settings = SettingsReader(self._fields, self.errors, experiment, self._metric_ids).read()
+        document |= changed_settings(settings, experiment)
+        if "stats_config" in document:
+            self._check_baseline(variant_keys(experiment.feature_flag.filters))
         stored = experiment.decision_criteria or {}
         if (criteria := self._read_criteria(stored)) != _DEFAULT_CRITERIA | stored:
             document["decision_criteria"] = criteria
@@ -148,19 +179,8 @@ class DraftReader:
 
     def read_participants(self) -> list[Json]:
         """Return the conditions on persons."""
-        found = []
-        for index in range(count_rows(self._fields, "c")):
-            row = Row(self._fields, f"c{index}_", self.errors)
-            key, operator, value = row.text("key"), row.text("operator"), row.text("value")
-            if not key:
-                if value:
-                    row.refuse("key", "Name the property.")
-                continue
-            operator = operator if operator in OPERATORS else "exact"
-            if not value and operator not in _WITHOUT_VALUE:
-                row.refuse("value", "Give the value to compare with.")
-            found.append({"key": key, "operator": operator, "type": "person", "value": _read_value(operator, value)})
-        return found
+        rows = [Row(self._fields, f"c{index}_", self.errors) for index in range(count_rows(self._fields, "c"))]
+        return [condition for row in rows if (condition := read_condition(row)) is not None]
 
     def refuse(self, refusal: ValidationFailed) -> None:
         """Place an error of the API beside the field that it is about."""
@@ -169,13 +189,15 @@ class DraftReader:
     def _place(self, attr: str, detail: str) -> str:
         if attr in _PLACES:
             return _PLACES[attr]
+        if place := place_of_setting(attr, detail):
+            return place
         if VARIANTS in detail or "ariant" in detail:
             return "variants"
         for document, rows in self._rows_of.items():
             match = re.fullmatch(rf"{document}(?:__(\d+))?(?:__(.*))?", attr)
             if match and rows:
                 index = rows[min(int(match[1] or 0), len(rows) - 1)]
-                return f"m{index}_{_field_of_metric(match[2] or '')}"
+                return f"m{index}_{field_of_metric(match[2] or '')}"
         return "form"
 
     def _read_texts(self) -> Json:
@@ -203,19 +225,37 @@ class DraftReader:
             self.errors.setdefault("variants", "An experiment compares at least two variants.")
         return found
 
+    def _check_baseline(self, variants: Sequence[str]) -> None:
+        baseline = self._form.text("compare_with")
+        if baseline and baseline not in variants:
+            self._form.refuse("compare_with", "This is none of the variants.")
+
+    def _is_left_out(self, row: Row) -> bool:
+        """Whether nothing is said of the target metric, which a shared one is instead."""
+        said = {name for name, value in self._fields.items() if name.startswith(row.prefix) and value.strip()}
+        is_empty = said <= {row.prefix + name for name in ("kind", "goal", "uuid", "math", "below_math", "list")}
+        return is_empty and bool(SettingsReader(self._fields, {}).read_saved())
+
     def _read_metrics(self) -> Json:
         metrics: Json = {"filters": {}, "secondary_metrics": [], "metrics": [], "metrics_secondary": []}
         for index in range(count_rows(self._fields, "m")):
             row = Row(self._fields, f"m{index}_", self.errors)
+            if index == 0 and self._is_left_out(row):
+                continue
+            reference = row.text("uuid")
             if kind_of(row) in OF_2022:
                 if index == 0:
                     metrics["filters"] = read_filters(row)
                     self._rows_of["filters"].append(index)
                 else:
+                    self._metric_ids[reference] = f"secondary-{len(metrics['secondary_metrics'])}"
                     metrics["secondary_metrics"].append(read_secondary_of_2022(row))
                 continue
             chosen = "metrics" if index == 0 or row.text("list") == "metrics" else "metrics_secondary"
-            metrics[chosen].append(read_typed(row))
+            metric = read_typed(row)
+            if reference:
+                self._metric_ids[reference] = metric.setdefault("uuid", reference)
+            metrics[chosen].append(metric)
             self._rows_of[chosen].append(index)
         for name in ("metrics", "metrics_secondary"):
             metrics[name] = metrics[name] or None
@@ -245,16 +285,11 @@ class DraftReader:
         return criteria
 
 
-def _field_of_metric(place: str) -> str:
+def field_of_metric(place: str) -> str:
+    """Return the field that says what stands at a place of a metric's document."""
     if match := re.match(r"series__(\d+)", place):
         return f"step{match[1]}"
     return _FIELDS_OF_METRICS.get(place, "kind")
-
-
-def _read_value(operator: str, value: str) -> str | list[str]:
-    if operator in _WITHOUT_VALUE:
-        return operator
-    return [one.strip() for one in value.split(",") if one.strip()] if operator in {"exact", "is_not"} else value
 
 
 def _even_shares(count: int) -> Sequence[int]:

@@ -9,7 +9,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from app.common import limits
 from app.metrics.aggregation.person_values import NUMERIC
 from app.metrics.queries.typed.schemas import TypedMetric
-from app.pages.editing.rows import Row, write_number
+from app.pages.editing.rows import Row, read_json_object, write_number
 
 Json = dict[str, Any]
 
@@ -51,7 +51,7 @@ def read_typed(row: Row) -> Json:
     """Return the metric of a form, as the API takes it. What is missing is an error beside its field."""
     kind = kind_of(row)
     if kind == "json":
-        return _read_json(row)
+        return read_json_object(row, "json")
     metric: Json = {"metric_type": kind, **_read_own(row)}
     if uuid := row.text("uuid"):
         metric["uuid"] = uuid
@@ -79,7 +79,7 @@ def read_filters(row: Row) -> Json:
     """Return the filters of a metric of 2022."""
     kind = kind_of(row)
     if kind == "json_2022":
-        return _read_json(row)
+        return read_json_object(row, "json")
     if kind == "funnel_2022":
         steps = _read_steps(row)
         if len(steps) == 1:
@@ -208,18 +208,6 @@ def _read_steps(row: Row) -> list[str]:
 
 def _steps(row: Row) -> list[str]:
     return [step for place in range(limits.FUNNEL_STEPS.value) if (step := row.text(f"step{place}"))]
-
-
-def _read_json(row: Row) -> Json:
-    try:
-        found = json.loads(row.text("json") or "{}")
-    except (ValueError, RecursionError) as error:
-        row.refuse("json", f"This is not JSON: {error}")
-        return {}
-    if not isinstance(found, dict) or not found:
-        row.refuse("json", "This has to be a JSON object.")
-        return {}
-    return found
 
 
 def _counts_the_same(read: Json, stored: Mapping[str, JsonValue]) -> bool:

@@ -14,23 +14,32 @@ from app.experiments.dependencies import build_experiments, get_experiment_chang
 from app.experiments.schemas import ExperimentCreate, ExperimentUpdate
 from app.experiments.service import ExperimentService
 from app.flags.dependencies import build_flags
-from app.flags.filters import MAX_VARIANTS, variants_of
+from app.flags.filters import MAX_VARIANTS, compile_conditions, variant_keys, variants_of
 from app.http.dependencies import get_database
 from app.http.request_body import find_refusals, validate
 from app.http.schemas import RequestBody
 from app.pages.credentials import PREFIX
 from app.pages.dependencies import ChangingVisitDep, PageExperimentDep
 from app.pages.editing import metrics
-from app.pages.editing.documents import OPERATORS, DraftReader, blank_fields, fields_of
+from app.pages.editing.conditions import OPERATORS
+from app.pages.editing.dependencies import load_choices
+from app.pages.editing.documents import (
+    DraftReader,
+    blank_fields,
+    fields_of,
+    metric_choices,
+    new_reference,
+)
 from app.pages.editing.planning import DAYS, PlanService, Preview
 from app.pages.editing.rows import Fields, count_rows, without_row, write_number
+from app.pages.editing.settings import BREAKER_ACTIONS, HARMS, MOST, SAVED_TYPES, usual_ramp
 from app.pages.reading_forms import read_form
 from app.pages.routing import PageRoute, link_from, show
 from app.pages.visits import Visit
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
 
-_MAX_ROWS: Final = {"m": 30, "v": MAX_VARIANTS, "c": 20}  # a form has at most 1,000 fields
+_MAX_ROWS: Final = {"m": 30, "v": MAX_VARIANTS, "c": 20, **MOST}  # a form has at most 1,000 fields
 _CHANGED_MEANWHILE: Final = (
     "This experiment was changed by somebody else since this form was opened. Your input is kept: "
     "compare it with the experiment, and save again to replace what they changed."
@@ -67,7 +76,9 @@ class ExperimentForm:
         preview: Preview | None = None,
         status: int = 200,
     ) -> HTMLResponse:
-        return show(
+        offered = await load_choices(self._request, self._visit)
+        of_flag = variant_keys(self._experiment.feature_flag.filters) if self._experiment else ()
+        return await show(
             self._request,
             "form.html",
             status,
@@ -79,7 +90,20 @@ class ExperimentForm:
             metric_count=max(count_rows(fields, "m"), 1),
             variant_count=count_rows(fields, "v"),
             condition_count=count_rows(fields, "c"),
+            saved_count=count_rows(fields, "s"),
+            ramp_count=count_rows(fields, "r"),
+            breaker_count=count_rows(fields, "b"),
             events=await self._usage.names(),
+            properties=offered.properties,
+            person_properties=offered.person_properties,
+            variants=of_flag or [fields.get(f"v{place}_key", "") for place in range(count_rows(fields, "v"))],
+            saved=offered.saved,
+            saved_choices=offered.saved_choices,
+            saved_types=SAVED_TYPES,
+            holdouts=offered.holdout_choices(fields.get("holdout", "")),
+            metric_choices=metric_choices(fields, offered.saved),
+            harms=HARMS,
+            breaker_actions=BREAKER_ACTIONS,
             kinds=metrics.KINDS,
             kinds_of_2022=metrics.KINDS_OF_2022,
             maths=metrics.MATHS,
@@ -90,14 +114,16 @@ class ExperimentForm:
 
     async def change_rows(self, fields: Fields, asked: str) -> HTMLResponse | None:
         """Answer a button that adds or removes a row; None for other buttons."""
+        if asked == "ramp":
+            return await self.show(usual_ramp(fields))
         verb, _, row = asked.partition("-")
         kind, index = row[:1], row[1:]
         if kind not in _MAX_ROWS or verb not in {"add", "remove"}:
             return None
         count = count_rows(fields, kind)
         if verb == "add" and count < _MAX_ROWS[kind]:
-            first = {"m": "kind", "v": "key", "c": "key"}[kind]
-            return await self.show({**fields, f"{kind}{count}_{first}": "funnel" if kind == "m" else ""})
+            row_of_kind = {f"{kind}{count}_{name}": value for name, value in _new_row(kind).items()}
+            return await self.show({**fields, **row_of_kind})
         if verb == "remove" and index.isdecimal() and len(index) < 3:
             return await self.show(without_row(fields, kind, int(index)))
         return await self.show(fields)
@@ -132,6 +158,13 @@ class ExperimentForm:
         return document
 
 
+def _new_row(kind: str) -> dict[str, str]:
+    """Return the fields that a new row has from the start."""
+    if kind == "m":
+        return {"kind": "funnel", "uuid": new_reference()}
+    return {{"v": "key", "c": "key", "s": "id", "r": "hours", "b": "metric"}[kind]: ""}
+
+
 @router.get("/{project_id}/new/")
 async def show_new_experiment(request: Request, visit: ChangingVisitDep, usage: UsageDep) -> HTMLResponse:
     return await ExperimentForm(request, visit, usage).show(blank_fields())
@@ -155,6 +188,7 @@ async def create_experiment_by_form(request: Request, visit: ChangingVisitDep, u
     if conditions and not visit.may_change_flags:
         raise PermissionDenied(_BOTH_SCOPES)
     try:
+        await compile_conditions({"groups": [{"properties": list(conditions)}]})
         async with get_database(request).write() as session:
             experiment = await build_experiments(session, visit.project.id).create(body, visit.user)
             if conditions:

@@ -1,13 +1,14 @@
 """Fields of a form that belong together, and the errors that are shown beside them."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 Fields = Mapping[str, str]
 
-_INDEX: Final = re.compile(r"[a-z]+(\d{1,2})_")
 _LARGEST: Final = 1e9
 _NOT_A_NUMBER: Final = "This has to be a number."
 
@@ -61,20 +62,46 @@ class Row:
 
 def count_rows(fields: Fields, kind: str) -> int:
     """Return how many rows of a kind a form has: one more than the last index among its names."""
-    found = [int(match[1]) for name in fields if name.startswith(kind) and (match := _INDEX.match(name))]
+    pattern = _index_of(kind)
+    found = [int(match[1]) for name in fields if (match := pattern.match(name))]
     return max(found, default=-1) + 1
 
 
 def without_row(fields: Fields, kind: str, index: int) -> dict[str, str]:
     """Return the fields without one row; those behind it move up."""
-    kept = {}
+    kept, pattern = {}, _index_of(kind)
     for name, value in fields.items():
-        match = _INDEX.match(name) if name.startswith(kind) else None
+        match = pattern.match(name)
         if match is None or int(match[1]) < index:
             kept[name] = value
         elif int(match[1]) > index:
-            kept[f"{kind}{int(match[1]) - 1}_{name[match.end() :]}"] = value
+            kept[f"{kind}{int(match[1]) - 1}{name[match.end() :]}"] = value
     return kept
+
+
+def without_rows(fields: Fields, kind: str) -> dict[str, str]:
+    """Return the fields without the rows of a kind."""
+    pattern = _index_of(kind)
+    return {name: value for name, value in fields.items() if not pattern.match(name)}
+
+
+def read_json_object(row: Row, name: str) -> dict[str, Any]:
+    """Return the JSON object of a field; an empty one where it holds none, which is an error."""
+    try:
+        found = json.loads(row.text(name) or "{}")
+    except (ValueError, RecursionError) as error:
+        row.refuse(name, f"This is not JSON: {error}")
+        return {}
+    if not isinstance(found, dict) or not found:
+        row.refuse(name, "This has to be a JSON object.")
+        return {}
+    return found
+
+
+@cache
+def _index_of(kind: str) -> re.Pattern[str]:
+    """Return what matches the beginning of the names of a kind's fields; rows of others may be nested in its rows."""
+    return re.compile(rf"{kind}(\d{{1,2}})(?=[a-z_])")
 
 
 def write_number(value: float | None) -> str:

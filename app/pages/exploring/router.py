@@ -49,7 +49,7 @@ async def explore_experiment(request: Request, visit: VisitDep, experiment: Page
         "problem": look.problem,
     }
     if experiment.start_date is None:
-        return show(request, "explore.html", 200, **values, metric=None, problem_of_all="It is not launched yet.")
+        return await show(request, "explore.html", 200, **values, metric=None, problem_of_all="It is not launched yet.")
     experiment.stats_config = dict(look.stats_config)
     scorecards = build_scorecards(database, materializer, visit.project)
     broken_down = None
@@ -61,11 +61,11 @@ async def explore_experiment(request: Request, visit: VisitDep, experiment: Page
                 breakdowns = build_breakdowns(database, materializer, visit.project)
                 broken_down = await _break_down(breakdowns, experiment, look.breakdown, values)
     except ValidationFailed as refusal:
-        return show(request, "explore.html", 200, **values, metric=None, problem_of_all=refusal.detail)
+        return await show(request, "explore.html", 200, **values, metric=None, problem_of_all=refusal.detail)
     metric = next(one for one in analysis.metrics if one.metric_id == look.metric_id)
     write = _writer(metric, is_absolute=look.is_absolute)
     points = points_of(timeseries, look.variant, is_absolute=look.is_absolute)
-    return show(
+    return await show(
         request,
         "explore.html",
         200,

@@ -1,16 +1,13 @@
 """Flags: their list, what each does, and changes of its rollout."""
 
 from collections.abc import Mapping
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app.accounts.auth.scopes import scope_for
-from app.common.errors import NotFound, ValidationFailed
+from app.common.errors import ValidationFailed
 from app.db.models import Experiment, FeatureFlag
 from app.experiments.current_state import current_status
-from app.experiments.repository import ExperimentRepository
 from app.flags.dependencies import build_flags
 from app.flags.filters import variant_keys
 from app.flags.repository import FlagSelection
@@ -21,7 +18,8 @@ from app.http.query_params import read_text
 from app.http.request_body import validate
 from app.pages.code.snippets import write_snippets
 from app.pages.credentials import PREFIX, public_address
-from app.pages.dependencies import VisitDep
+from app.pages.dependencies import load_unit
+from app.pages.flags.dependencies import ChangingFlagVisitDep, FlagVisitDep, is_running, load_flag
 from app.pages.flags.form import read_rollout
 from app.pages.flags.wording import describe_filters
 from app.pages.reading_forms import read_form
@@ -34,20 +32,6 @@ PAGE_ITEMS = 50
 _ACTIVE = {"yes": True, "no": False}
 
 
-async def get_flag_visit(visit: VisitDep) -> Visit:
-    visit.access.require(scope_for("feature_flag", "GET"))
-    return visit
-
-
-async def get_changing_flag_visit(visit: VisitDep) -> Visit:
-    visit.access.require(scope_for("feature_flag", "POST"))
-    return visit
-
-
-FlagVisitDep = Annotated[Visit, Depends(get_flag_visit)]
-ChangingFlagVisitDep = Annotated[Visit, Depends(get_changing_flag_visit)]
-
-
 @router.get("/{project_id}/flags/")
 async def show_flags(
     request: Request, visit: FlagVisitDep, search: str = "", active: str = "", offset: str = ""
@@ -56,11 +40,11 @@ async def show_flags(
     selection = FlagSelection(read_text(search), _ACTIVE.get(active))
     async with get_database(request).read() as session:
         count, flags = await build_flags(session, visit.project.id).page(selection, PAGE_ITEMS, start)
-    return show(
+    return await show(
         request,
         "flags.html",
         visit=visit,
-        flags=[(flag, describe_filters(flag.filters)) for flag in flags],
+        flags=[(flag, describe_filters(flag.filters, "")) for flag in flags],
         count=count,
         offset=start,
         step=PAGE_ITEMS,
@@ -70,19 +54,18 @@ async def show_flags(
 
 @router.get("/{project_id}/flags/{flag_id}/")
 async def show_flag(request: Request, visit: FlagVisitDep, flag_id: str) -> HTMLResponse:
-    flag, experiments = await _load(request, visit, flag_id)
-    return _show(request, visit, flag, experiments)
+    flag, experiments = await load_flag(request, visit, flag_id)
+    return await _show(request, visit, flag, experiments)
 
 
 @router.post("/{project_id}/flags/{flag_id}/")
 async def change_flag(request: Request, visit: ChangingFlagVisitDep, flag_id: str) -> Response:
     """Change whether a flag is active, or its percentages, as ``PATCH feature_flags/{id}/`` does."""
     fields = await read_form(request)
-    flag, experiments = await _load(request, visit, flag_id)
-    running = [one for one in experiments if current_status(one) in {"running", "exposure_frozen"}]
-    if running and fields.get("against") != "yes":
+    flag, experiments = await load_flag(request, visit, flag_id)
+    if is_running(experiments) and fields.get("against") != "yes":
         detail = "An experiment runs on this flag: say that you know."
-        return _show(request, visit, flag, experiments, fields=fields, errors={"against": detail}, status=409)
+        return await _show(request, visit, flag, experiments, fields=fields, errors={"against": detail}, status=409)
     errors: dict[str, str] = {}
     try:
         async with get_database(request).write() as session:
@@ -96,22 +79,12 @@ async def change_flag(request: Request, visit: ChangingFlagVisitDep, flag_id: st
             await flags.update(locked, validate(FlagUpdate, change), visit.user)
     except ValidationFailed as refusal:
         errors.setdefault("split", refusal.detail)
-        return _show(request, visit, flag, experiments, fields=fields, errors=errors, status=400)
+        return await _show(request, visit, flag, experiments, fields=fields, errors=errors, status=400)
     address = link_from(request)("show_flag", project_id=visit.project.id, flag_id=flag.id)
     return RedirectResponse(f"{address}?done=yes", status_code=303)
 
 
-async def _load(request: Request, visit: Visit, flag_id: str) -> tuple[FeatureFlag, list[Experiment]]:
-    """Return a flag that is not deleted, and its experiments."""
-    async with get_database(request).read() as session:
-        flag = await build_flags(session, visit.project.id).get(flag_id)
-        if flag.deleted:
-            raise NotFound
-        found = await ExperimentRepository(session, visit.project.id).with_ids([one.id for one in flag.experiments])
-    return flag, list(found)
-
-
-def _show(
+async def _show(
     request: Request,
     visit: Visit,
     flag: FeatureFlag,
@@ -121,15 +94,15 @@ def _show(
     errors: dict[str, str] | None = None,
     status: int = 200,
 ) -> HTMLResponse:
-    return show(
+    return await show(
         request,
         "flag.html",
         status,
         visit=visit,
         flag=flag,
-        words=describe_filters(flag.filters),
+        words=describe_filters(flag.filters, await load_unit(request, visit.project, flag)),
         experiments=[(one, current_status(one)) for one in experiments],
-        is_running=any(current_status(one) in {"running", "exposure_frozen"} for one in experiments),
+        is_running=is_running(experiments),
         fields=fields or {},
         errors=errors or {},
         done="done" in request.query_params,

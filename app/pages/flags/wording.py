@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from app.flags.evaluation.conditions import parse_conditions
-from app.flags.filters import JsonDict, group_type_index_of, groups_of, variants_of
+from app.flags.filters import JsonDict, groups_of, variants_of
 from app.flags.holdouts import read_holdout
 from app.properties.errors import InvalidFilter
 from app.properties.wording import describe_condition
@@ -43,12 +43,13 @@ class FlagWords:
     held_out: str
 
 
-def describe_filters(filters: JsonDict) -> FlagWords:
-    index, holdout = group_type_index_of(filters), read_holdout(filters)
+def describe_filters(filters: JsonDict, unit: str) -> FlagWords:
+    """Return filters in words; ``unit`` is what the flag assigns, in the plural."""
+    holdout = read_holdout(filters)
     payloads = filters.get("payloads")
     known = payloads if isinstance(payloads, dict) else {}
     return FlagWords(
-        unit="persons" if index is None else f"groups of type {index}",
+        unit=unit,
         releases=[_describe_release(group) for group in groups_of(filters)],
         variants=[_describe_variant(variant, known) for variant in variants_of(filters)],
         held_out="" if holdout is None else f"{holdout.percentage:g} % are held out and get {holdout.variant}.",

@@ -45,7 +45,7 @@ async def show_history(
         )
         snapshots = SnapshotService(SnapshotRepository(session, project.id))
         _, taken = await snapshots.page(experiment.id, _SNAPSHOTS, 0)
-    return show(
+    return await show(
         request,
         "history.html",
         visit=visit,
@@ -84,7 +84,7 @@ async def show_snapshot(
         snapshot = await snapshots.get(experiment.id, snapshot_id)
     content = SnapshotContent.model_validate_json(snapshot.content)
     variants = [str(variant.get("key")) for variant in variants_of(content.feature_flag.filters)]
-    return show(
+    return await show(
         request,
         "snapshot.html",
         visit=visit,

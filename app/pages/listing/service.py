@@ -7,9 +7,10 @@ from typing import Final
 
 from app.common.errors import ValidationFailed
 from app.db.database import Database
-from app.experiments.repository import ExperimentRepository
+from app.experiments.repository import ExperimentRecord, ExperimentRepository
 from app.experiments.scorecard.decision_table import Recommendation
 from app.experiments.scorecard.service import ScorecardService
+from app.experiments.verdicts.schemas import VerdictRead
 
 _SECONDS: Final = 2.0
 
@@ -35,13 +36,16 @@ class VerdictService:
         self._scorecards = scorecards
         self._project_id = project_id
 
-    async def of(self, experiment_ids: Sequence[int]) -> Mapping[int, ListedVerdict]:
-        """Return what is known after two seconds, by experiment. What was counted by then is kept."""
-        found = dict.fromkeys(experiment_ids, _STILL_COUNTING)
+    async def of(self, records: Sequence[ExperimentRecord]) -> Mapping[int, ListedVerdict]:
+        """Return what is known after two seconds, by experiment: where that is nothing, what was known last.
+
+        What was counted by then is kept.
+        """
+        found = {record.id: _last_known(record) for record in records}
         try:
             async with asyncio.timeout(_SECONDS):
                 async with self._database.read() as session:
-                    experiments = await ExperimentRepository(session, self._project_id).with_ids(experiment_ids)
+                    experiments = await ExperimentRepository(session, self._project_id).with_ids(list(found))
                 for experiment in experiments:
                     try:
                         decision = await self._scorecards.decision(experiment)
@@ -56,3 +60,10 @@ class VerdictService:
         except TimeoutError:
             pass
         return found
+
+
+def _last_known(record: ExperimentRecord) -> ListedVerdict:
+    if record.verdict is None:
+        return _STILL_COUNTING
+    last = VerdictRead.model_validate_json(record.verdict)
+    return ListedVerdict(last.recommendation, last.title)

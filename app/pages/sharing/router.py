@@ -36,7 +36,7 @@ async def show_shared_experiment(request: Request, token: str = "") -> HTMLRespo
     experiment = await get_detached_experiment(request, str(link.experiment_id), project)
     async with limit_page_time(request):
         page = await build_pages(database, request.app.state.materializer, project).page(experiment)
-    return HTMLResponse(rendering.render_experiment(page, link_from(request)))
+    return HTMLResponse(await rendering.render_experiment(page, link_from(request)))
 
 
 @router.get("/{project_id}/{experiment_id}/share/")
@@ -80,7 +80,7 @@ async def _show(
 ) -> HTMLResponse:
     async with get_database(request).read() as session:
         links = await build_share_links(session, visit.project.id).list_of(experiment)
-    return show(
+    return await show(
         request,
         "share.html",
         status,

@@ -29,8 +29,8 @@ async def show_sign_in(request: Request, link: str = "") -> HTMLResponse:
     """Return the form to sign in. A link is used up by the button only: programs look at links in mails, too."""
     home = link_from(request)("open_experiments")
     if link:
-        return show(request, "sign_in_link.html", token=link)
-    return show(request, "sign_in.html", problem="", destination=home)
+        return await show(request, "sign_in_link.html", token=link)
+    return await show(request, "sign_in.html", problem="", destination=home)
 
 
 @router.post("/sign-in/")
@@ -41,7 +41,7 @@ async def sign_in(request: Request) -> Response:
     try:
         token = await (_follow_link if form.get("link") else _use_key)(request, form)
     except AuthenticationFailed as refusal:  # the page that was asked for is not forgotten
-        return show(request, "sign_in.html", refusal.status, problem=refusal.detail, destination=destination)
+        return await show(request, "sign_in.html", refusal.status, problem=refusal.detail, destination=destination)
     response = RedirectResponse(destination, status_code=303)
     keep_token(request, response, token)
     return response
@@ -83,7 +83,9 @@ async def sign_out(request: Request) -> Response:
 async def show_sessions(request: Request, access: PageAccessDep) -> HTMLResponse:
     async with get_database(request).read() as session:
         sessions = await build_browser_sessions(session).list_own(access)
-    return show(request, "sessions.html", sessions=sessions, own=access.source[1], user=access.user, days=LIFETIME.days)
+    return await show(
+        request, "sessions.html", sessions=sessions, own=access.source[1], user=access.user, days=LIFETIME.days
+    )
 
 
 @router.post("/sessions/{session_id}/end/")

@@ -49,11 +49,13 @@
     marginLeft: 56,
     marginRight: 14,
     marginTop: 28,
-    x: { type: "utc", label: null, ticks: width / 90 },
+    marginBottom: 48,
+    x: { type: "utc", label: "day", labelOffset: 44, ticks: width / 90 },
   });
   const facets = (rows, width) => ({
-    height: 40 + rows * 130,
-    x: { type: "utc", label: null, ticks: 3 },
+    height: 58 + rows * 130,
+    marginBottom: 48,
+    x: { type: "utc", label: "day", labelOffset: 44, ticks: 3 },
     fx: { axis: null, padding: 0.08 },
     fy: { axis: null, padding: 0.25 },
     marginTop: 34,

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import UserDep, get_project, require_scope
+from app.accounts.idempotency.dependencies import ONCE, REUSED, KeyedRoute
 from app.accounts.users import UserBasic
 from app.http.pagination import PaginationDep
 from app.http.request_body import body_of
@@ -17,7 +18,10 @@ from app.people.cohorts.schemas import CohortCreate, CohortRead, CohortReplace, 
 from app.people.cohorts.service import CountedCohort
 
 router = APIRouter(
-    prefix="/api/projects/{project_id}/cohorts", tags=["Cohorts"], dependencies=[require_scope("cohort"), OF_2022]
+    route_class=KeyedRoute,
+    prefix="/api/projects/{project_id}/cohorts",
+    tags=["Cohorts"],
+    dependencies=[require_scope("cohort"), OF_2022],
 )
 
 
@@ -47,7 +51,7 @@ async def list_cohorts(cohorts: CohortsDep, pagination: PaginationDep) -> Page[C
     return pagination.page(count, [_read(counted) for counted in rows])
 
 
-@router.post("/", status_code=201, summary="Create a cohort")
+@router.post("/", status_code=201, summary="Create a cohort", responses=REUSED, dependencies=[ONCE])
 async def create_cohort(
     user: UserDep, cohorts: CohortsDep, body: Annotated[CohortCreate, body_of(CohortCreate)]
 ) -> CohortRead:

@@ -61,6 +61,11 @@ class LoadedCohorts:
         """The cohorts that are gone or not understood: no condition on them holds."""
         return self.wanted - self.matcher.known
 
+    @property
+    def of_unknown(self) -> Set[int]:
+        """The cohorts that a person is in who has neither properties nor a place in a list."""
+        return self.wanted & self.matcher.cohorts_of({})
+
 
 class CohortService:
     """Cohorts of one project. Deleted cohorts stay in the database and are hidden from the API."""

@@ -8,6 +8,7 @@ from msgspec import Raw
 from sqlalchemy import Select, Text, and_, bindparam, cast, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.common.nouns import plural
 from app.db.bulk import chunks
 from app.db.models import ActorKey, Group, GroupType
 from app.db.sizes import fitting_limit
@@ -39,6 +40,13 @@ class GroupRepository:
             select(GroupType.name, GroupType.type_index).where(GroupType.project_id == self._project_id)
         )
         return {row.name: row.type_index for row in rows}
+
+    async def unit(self, type_index: int | None) -> str:
+        """Return what a flag assigns, in the plural: the name of a type of groups, or persons."""
+        if type_index is None:
+            return "persons"
+        found = [name for name, index in (await self.type_indexes()).items() if index == type_index]
+        return plural(found[0]) if found else "groups"
 
     async def add_type(self, name: str, type_index: int) -> None:
         """Add a type, unless the name or the index is taken."""

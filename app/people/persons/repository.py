@@ -46,6 +46,7 @@ _ALLOCATED_IDS = select(func.nextval(func.pg_get_serial_sequence("person", "id")
 
 # At most that many times ``limits.PERSON_PROPERTY_BYTES`` are in memory.
 _PERSONS_AT_A_TIME = 128
+_ROWS_AT_A_TIME = 1_000  # which takes milliseconds of the event loop to convert
 
 _MERGES: Mapping[str, Select[int, int, int]] = {
     choice: select(PersonMerge.sequence, PersonMerge.merged_id, PersonMerge.person_id).where(
@@ -185,6 +186,10 @@ class PersonRepository:
             return
         for person, person_id in zip(persons, await self._allocate_ids(len(persons)), strict=True):
             person.id = person_id
+        for some in chunks(persons, _ROWS_AT_A_TIME):
+            await self._insert_some(some)
+
+    async def _insert_some(self, persons: Sequence[PersonState]) -> None:
         rows = [
             (
                 person.id,
@@ -212,8 +217,9 @@ class PersonRepository:
         return range(last + 1, last + 1 + count)
 
     async def _insert_distinct_ids(self, persons: Mapping[str, PersonState]) -> None:
-        rows = [(self._project_id, distinct_id, _id(person.survivor())) for distinct_id, person in persons.items()]
-        await insert_rows(self._session, PersonDistinctId, ("project_id", "distinct_id", "person_id"), rows)
+        for some in chunks(list(persons.items()), _ROWS_AT_A_TIME):
+            rows = [(self._project_id, distinct_id, _id(person.survivor())) for distinct_id, person in some]
+            await insert_rows(self._session, PersonDistinctId, ("project_id", "distinct_id", "person_id"), rows)
 
     async def _update(self, persons: Sequence[PersonState]) -> None:
         if not persons:

@@ -63,9 +63,14 @@ async def test_event_whose_time_is_known_or_not_stated_has_no_such_property(
 TYPED = {"metric_type": "mean", "source": {"kind": "EventsNode", "event": "$pageview"}}
 
 
-@pytest.mark.parametrize("metric", [{"filters": TREND}, {"filters": {}, "metrics": [TYPED]}])
+@pytest.mark.parametrize(
+    "metric", [{"filters": TREND}, {"filters": {}, "metrics": [TYPED]}, {"filters": {}}], ids=["2022", "typed", "saved"]
+)
 async def test_unread_times_are_counted_and_shown_by_health(service: Service, metric: dict[str, Any]) -> None:
     started = write_moment(dt.datetime.now(dt.UTC) - dt.timedelta(hours=1))
+    if metric == {"filters": {}}:
+        saved = await service.post("/experiment_saved_metrics/", {"name": "Views", "query": TYPED})
+        metric = {**metric, "saved_metrics_ids": [{"id": saved.json()["id"]}]}
     experiment = await service.create_experiment(start_date=started, end_date=None, **metric)
     before = UNREAD_TIMESTAMPS._value.get()
     bad = event("$pageview", "ann", "tomorrow", variant="test", uuid="00000000-0000-4000-8000-000000000001")

@@ -13,6 +13,8 @@ PURCHASES = {
     "metric_type": "mean",
     "source": {"kind": "EventsNode", "event": "purchase"},
 }
+BOUGHT = {"kind": "ExperimentMetric", "name": "Bought", "metric_type": "funnel", "series": [PURCHASES["source"]]}
+BUYERS = {**PURCHASES, "name": "Buyers", "source": {"kind": "EventsNode", "event": "purchase", "math": "dau"}}
 CUPED = {"cuped": {"enabled": True, "lookback_days": 10}}
 PERSONS = 60
 # When a person bought, and whether that belongs to the ten days before the exposure.
@@ -137,10 +139,62 @@ async def test_adjusted_ratio_of_events_is_the_analysis_of_its_sums(service: Ser
     assert refused.json()["detail"] == "A covariate needs covariate_sum too."
 
 
+@pytest.mark.one_database
+async def test_adjusted_shares_are_analyzed_as_means_of_0_and_1(service: Service) -> None:
+    path = await experiment_with(service, [BOUGHT, BUYERS])
+    persons = {  # who bought, and who had bought before
+        variant: [(n % 2 == 0 or n % every == 0, n % 2 == 0 and n % 5 > 0) for n in range(PERSONS)]
+        for variant, every in (("control", 7), ("test", 3))
+    }
+    for variant, shares in persons.items():
+        for number, moments in enumerate(shares):
+            times = [time for time, did in zip((AFTER, BEFORE), moments, strict=True) if did]
+            name = f"{variant}-{number}"
+            await service.capture(exposure(name, variant), *(event("purchase", name, time) for time in times))
+    of_means = [
+        {
+            "key": variant,
+            "number_of_samples": PERSONS,
+            "sum": sum(bought for bought, _ in shares),
+            "sum_squares": sum(bought for bought, _ in shares),
+            "covariate_sum": sum(had for _, had in shares),
+            "covariate_sum_squares": sum(had for _, had in shares),
+            "main_covariate_sum_product": sum(bought and had for bought, had in shares),
+        }
+        for variant, shares in persons.items()
+    ]
+
+    metrics = (await service.read(f"{path}/analysis/"))["metrics"]
+    expected = (await service.post("/experiments/analyze/", {"metric_type": "mean", "variants": of_means})).json()
+
+    for metric in metrics:
+        assert metric["analysis"]["metric_type"] == "funnel"
+        assert metric["analysis"]["variants"] == expected["variants"]
+    assert expected["variants"][1]["variance_reduction"] > 0.3
+    assert metrics[0]["step_counts"]["control"] == [PERSONS, of_means[0]["sum"]]
+
+
+@pytest.mark.one_database
+async def test_shares_of_0_are_not_adjusted(service: Service) -> None:
+    covariate = {"covariate_sum": 40, "covariate_sum_squares": 40, "main_covariate_sum_product": 0}
+    variants = [
+        {"key": "control", "success_count": 0, "failure_count": 200},
+        {"key": "test", "success_count": 30, "failure_count": 170},
+    ]
+
+    plain, adjusted = [
+        (await service.post("/experiments/analyze/", {"metric_type": "funnel", "variants": sent})).json()
+        for sent in (variants, [{**one, **covariate} for one in variants])
+    ]
+
+    assert plain["variants"][1]["sequential_interval"] is not None
+    without = [{**one, "covariate_p_value": None} for one in adjusted["variants"]]
+    assert without == plain["variants"]
+
+
 async def test_health_finds_variants_that_differed_before_the_exposure(service: Service) -> None:
     visits = {**PURCHASES, "name": "Visits", "source": {"kind": "EventsNode", "event": "visit"}}
-    funnel = {**PURCHASES, "name": "Bought", "metric_type": "funnel", "series": [PURCHASES["source"]]}
-    del funnel["source"]
+    funnel = {**BOUGHT, "funnel_order_type": "unordered"}  # which is not adjusted
     path = await experiment_with(service, [funnel, PURCHASES, visits])
     captured = []
     for variant, extra in (("control", 0), ("test", 2)):

@@ -104,6 +104,29 @@ async def test_a_mismatch_has_to_stand_out_among_the_values(service: Service) ->
     assert phone["mismatch"] is False
 
 
+async def test_quantiles_of_events_are_parted_by_their_property(service: Service) -> None:
+    slowest = {"quantile_level": 0.5, "quantile_type": "event", "metric_type": "quantile", "name": "Median of loads"}
+    loads = {"kind": "EventsNode", "event": "load", "math_property": "ms"}
+    experiment = await service.create_experiment(filters={}, metrics=[{**slowest, "source": loads}])
+    times = {("phone", "control"): 300, ("phone", "test"): 200, ("desktop", "control"): 50, ("desktop", "test"): 40}
+    for (device, variant), typical in times.items():
+        names = [f"{device} {variant} {number}" for number in range(20)]
+        await service.capture(*(shown(name, variant, None) for name in names))
+        spread = [(name, typical + number) for number, name in enumerate(names)]
+        await service.capture(
+            *(event("load", name, properties={"device": device, "ms": ms}) for name, ms in spread for _ in range(2))
+        )
+
+    breakdown = await broken_down(service, experiment, breakdown_by="metric")
+
+    medians = {
+        one["value"]: {found["key"]: found["mean"] for found in one["analysis"]["variants"]}
+        for one in breakdown["values"]
+    }
+    assert medians == {"phone": {"control": 310, "test": 210}, "desktop": {"control": 60, "test": 50}}
+    assert "not parts of one total" in breakdown["notes"][1]
+
+
 async def test_events_are_parted_relative_to_all_exposed_persons(service: Service) -> None:
     experiment = await service.create_experiment(filters={}, metrics=[PURCHASES, BOUGHT])
     persons = [(variant, f"{variant} {number}") for variant in ("control", "test") for number in range(10)]

@@ -205,6 +205,17 @@ async def test_return_on_the_last_calendar_day_counts_where_the_clock_is_put_bac
     assert sums(found)["test"] == [2, 1]
 
 
+@pytest.mark.one_database
+async def test_exposure_as_the_start_has_two_names(service: Service) -> None:
+    starts = [{"kind": kind} for kind in ("ExperimentExposureNode", "ExperimentExposureMetricSource")]
+    metrics = [retention(start, node("visit"), 0, 1) for start in starts]
+
+    found = (await service.create_experiment(filters={}, metrics=metrics))["metrics"]
+
+    assert [one["start_event"] for one in found] == [{"kind": "ExperimentExposureNode"}] * 2
+    assert found[0]["fingerprint"] == found[1]["fingerprint"]
+
+
 async def test_retention_can_start_at_the_exposure(service: Service) -> None:
     [found] = await analyses(
         service,

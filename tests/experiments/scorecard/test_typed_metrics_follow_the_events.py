@@ -26,6 +26,8 @@ PURCHASE = {"kind": "EventsNode", "event": "purchase"}
 VISIT = {"kind": "EventsNode", "event": "visit"}
 WINDOWED = {"conversion_window": WINDOW, "conversion_window_unit": "hour"}
 
+COVARIATE = ("covariate_sum", "covariate_sum_squares", "main_covariate_sum_product")
+
 stories = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["shown", "shown", "visit", "purchase"]),
@@ -68,7 +70,9 @@ def average_price(own: Sequence[Story], hour: int) -> list[float]:
 def converted(own: Sequence[Story], hour: int) -> list[float]:
     visits = sorted(one["hour"] for one in done(own, "visit", hour, hour + WINDOW))
     value = bool(visits) and any(visits[0] < one["hour"] for one in done(own, "purchase", hour, hour + WINDOW))
-    return [float(value)] * 2
+    earlier = sorted(one["hour"] for one in done(own, "visit", hour - 14 * 24, hour))
+    before = bool(earlier) and any(earlier[0] < one["hour"] for one in done(own, "purchase", earlier[0], hour))
+    return [float(one) for one in (value, value, before, before, value and before)]
 
 
 def bought_twice(own: Sequence[Story], hour: int) -> list[float]:
@@ -191,6 +195,9 @@ async def test_typed_metrics_equal_a_recount_of_the_raw_events(
                 assert variant["mean"] == (values[int(level * len(values))] if values else None)
             else:
                 sums = [sum(row[place] for row in expected) for place in (0, 1)]
+                [own] = [one for one in metric["counts"] if one["key"] == variant["key"]]
+                covariate = [sum(column) for column in list(zip(*expected, strict=True))[2:]] or [0] * 3
+                assert metric["name"] != "funnel" or [own[name] for name in COVARIATE] == covariate
                 assert counted == pytest.approx([len(expected), *sums]), metric["name"]
 
 

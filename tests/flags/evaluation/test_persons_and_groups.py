@@ -145,6 +145,23 @@ async def test_all_persons_of_a_group_get_the_value_of_its_key(service: Service)
         assert await values(service, person, groups={"project": 1}) == {"beta-feature": False}
 
 
+@pytest.mark.parametrize("kind", ["static", "dynamic"])
+async def test_visitor_without_events_is_outside_of_cohorts(service: Service, kind: str) -> None:
+    criteria = {"is_static": True} if kind == "static" else {"groups": [{"properties": [COUNTRY]}]}
+    cohort = (await service.post("/cohorts/", {"name": "Staff", **criteria})).json()
+    condition = {"key": "id", "value": cohort["id"], "type": "cohort", "operator": "not_in"}
+    plan = {"key": "plan", "value": "free", "type": "person"}
+    await create_flag(service, filters={"groups": [{"properties": [condition, plan]}]})
+
+    found = [await values(service, "stranger", person_properties={"plan": plan}) for plan in ("free", "paid")] + [
+        await values(service, "stranger")
+    ]
+    await service.capture(event("visit", "stranger", properties={"$set": {"plan": "free"}}))
+
+    assert [one["beta-feature"] for one in found] == [True, False, False]
+    assert await values(service, "stranger") == {"beta-feature": True}
+
+
 async def test_cohorts_are_asked_about_persons_who_are_stored(service: Service) -> None:
     cohort = (await service.post("/cohorts/", {"name": "Dutch", "groups": [{"properties": [COUNTRY]}]})).json()
     condition = {"key": "id", "value": cohort["id"], "type": "cohort"}

@@ -125,13 +125,14 @@ def test_sent_properties_override_stored_ones(*, operator: str, person: KnownPro
         ({}, subject(stored={"$cohort/3": True}), False),
         ({"negation": True}, subject(stored={}, cohorts=[3]), False),
         ({"negation": True}, subject(stored={}, cohorts=[4]), True),
-        ({"negation": True}, subject(), False),
+        ({"negation": True}, subject(), True),
+        ({}, subject(), False),
         ({"operator": "is_not"}, subject(stored={}, cohorts=[4]), True),
         ({"value": "3"}, subject(stored={}, cohorts=[3]), True),
         ({"value": "three"}, subject(stored={}, cohorts=[3]), False),
     ],
 )
-def test_cohorts_have_only_persons_who_are_stored(
+def test_person_who_is_not_stored_is_outside_of_cohorts(
     *, condition: dict[str, Any], person: KnownProperties, expected: bool
 ) -> None:
     cohort = {"key": "id", "type": "cohort", "value": 3, **condition}

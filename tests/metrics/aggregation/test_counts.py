@@ -1,7 +1,9 @@
 """What holds for all counts: arithmetic, bytes, and buckets appended."""
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -10,19 +12,25 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from app.metrics.aggregation.breakdown import SegmentCounts
+from app.metrics.aggregation.calendar import ticks
 from app.metrics.aggregation.contacts import ContactCounts
 from app.metrics.aggregation.conversion_times import ConversionTimes
 from app.metrics.aggregation.counts import BucketedCounts, Counts
+from app.metrics.aggregation.distribution import Distribution
 from app.metrics.aggregation.exposures import ExposureCounts
 from app.metrics.aggregation.funnel import FunnelCounts
-from app.metrics.aggregation.funnel_by_day import FunnelProgress
+from app.metrics.aggregation.funnel_by_day import AdjustedProgress, FunnelProgress
+from app.metrics.aggregation.ledger import Ledger
 from app.metrics.aggregation.participants import Participants
+from app.metrics.aggregation.person_values import PersonValues
 from app.metrics.aggregation.quantiles import QuantileCounts
-from app.metrics.aggregation.samples import SampleCounts
 from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.aggregation.value_sums import ValueCounts
 
 VARIANTS, STEPS, BUCKETS, PERSONS = 2, 3, 4, 5
+START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
+DAYS = ticks(START, START + dt.timedelta(days=BUCKETS - 1), "day", ZoneInfo("UTC"))
 NUMBERS = st.integers(0, 2**40)
 
 
@@ -40,22 +48,30 @@ def times() -> st.SearchStrategy[NDArray[np.object_]]:
     return arrays(np.object_, (VARIANTS, STEPS - 1), elements=one, fill=st.nothing())
 
 
-def about_zero(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return sums with the pivot 0, as those of whole numbers have."""
-    sums[2] = 0
-    return sums
-
-
 def exact_integers(*shape: int) -> st.SearchStrategy[NDArray[np.object_]]:
     """Return numbers beyond 64 bits, of which the first row is small."""
     return integers(*shape).map(lambda values: np.append(values[:1], values[1:].astype(object) * (1 << 900), axis=0))
+
+
+@st.composite
+def distributions(draw: st.DrawFn) -> Distribution:
+    """Draw the revenue of a few persons over time."""
+    slot = draw(arrays(np.int64, PERSONS, elements=st.integers(0, VARIANTS - 1)))
+    entry, moments = (draw(arrays(np.int64, PERSONS, elements=st.integers(0, BUCKETS - 1))) for _ in range(2))
+    ledger = Ledger(np.arange(1, PERSONS + 1), slot, DAYS.starts[entry], DAYS.starts[entry])
+    amounts = draw(arrays(np.float64, PERSONS, elements=st.integers(-2, 2)))
+    order = np.argsort(moments, kind="stable")
+    values = PersonValues(order, moments[order], amounts[order])
+    if draw(st.booleans()):
+        return Distribution.of_persons(ledger, ledger.time, [values], DAYS, VARIANTS)
+    return Distribution.of_events(ledger, ledger.time, (order, moments[order], amounts[order]), DAYS, VARIANTS)
 
 
 COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
     TrendCounts: st.builds(TrendCounts, floats(VARIANTS, BUCKETS), integers(VARIANTS + 2)),
     FunnelCounts: st.builds(FunnelCounts, integers(VARIANTS + 2, STEPS), times()),
     FunnelProgress: st.builds(FunnelProgress, integers(STEPS, VARIANTS, BUCKETS)),
-    SampleCounts: st.builds(SampleCounts, floats(5, VARIANTS, BUCKETS).map(about_zero)),
+    AdjustedProgress: st.builds(AdjustedProgress, integers(STEPS, VARIANTS, BUCKETS), integers(2, VARIANTS, BUCKETS)),
     ValueCounts: st.builds(
         ValueCounts,
         exact_integers(3, VARIANTS, BUCKETS),
@@ -63,6 +79,7 @@ COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
         st.just(np.zeros((1, 4))),
         st.just(np.zeros(BUCKETS, dtype=np.int64)),
     ),
+    Distribution: distributions(),
     QuantileCounts: st.builds(QuantileCounts, floats(6, VARIANTS, BUCKETS), st.just(0.95)),
     ContactCounts: st.builds(ContactCounts, integers(3)),
     Participants: st.builds(Participants, *[integers(PERSONS)] * 4),
@@ -85,8 +102,9 @@ COUNTS: dict[type[Counts], st.SearchStrategy[Any]] = {
 TOTALS: dict[type[BucketedCounts], Callable[[Any], NDArray[Any]]] = {
     TrendCounts: lambda counts: counts.cumulative[:, -1],
     FunnelProgress: lambda counts: counts.cumulative[:, :, -1],
-    SampleCounts: lambda counts: counts.cumulative[:, :, -1],
+    AdjustedProgress: lambda counts: counts.before.sum(axis=2),
     ValueCounts: lambda counts: counts.cumulative[:, :, -1],
+    Distribution: lambda counts: counts.entered.sum(axis=2),
     QuantileCounts: lambda counts: counts.cumulative[:, :, -1],
     ExposureCounts: lambda counts: np.append(
         counts.exposed, [counts.in_several, counts.event_count, counts.shown.sum()]
@@ -111,7 +129,8 @@ def below(kind: type[Counts]) -> set[type[Counts]]:
 
 
 def test_every_class_of_counts_is_tested() -> None:
-    assert below(Counts) - {BucketedCounts} == COUNTS.keys()
+    # Segments hold counts of the other classes; ``test_incremental_distributions`` adds to stored ones.
+    assert below(Counts) - {BucketedCounts, SegmentCounts} == COUNTS.keys()
     assert below(BucketedCounts) == TOTALS.keys()
 
 

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from app.common.timestamps import to_microseconds
 from app.metrics.aggregation.calendar import Ticks, ticks
+from app.metrics.aggregation.distribution import Distribution
 from app.metrics.aggregation.exposed_funnel import count_reached, ordered_times, unordered_times
 from app.metrics.aggregation.funnel import NEVER
 from app.metrics.aggregation.ledger import Ledger, MultipleVariants
 from app.metrics.aggregation.person_values import VALUE_MATHS, PersonValues, ValueMath
 from app.metrics.aggregation.retention import RetentionWindow, StartHandling, find_returns, find_starts
-from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_values
+from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_capped, sum_values
 from app.metrics.facts.columns import FactColumns
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
@@ -80,13 +81,16 @@ def counted(
     math: ValueMath,
     handling: MultipleVariants = "exclude",
     window: int = HOURS,
-    **treatment: object,
+    threshold: float | None = None,
+    outliers: Outliers | None = None,
 ) -> ValueCounts:
     ledger = Ledger.of(facts(exposures, variants=True), VARIANTS, handling).of_variants(VARIANTS)
     row, since = ledger.events_since(facts(events))
     inside = since.time < ledger.time[row] + window * HOUR if len(ledger) else np.zeros(0, dtype=np.bool_)
     values = PersonValues.of(row[inside], since.select(inside), days(), math, sessions_of(events))
-    return sum_values(ledger, ledger.time, [SummedValue(values, **treatment)], days(), VARIANTS)  # type: ignore[arg-type]
+    if outliers is not None:
+        return sum_capped(Distribution.of_persons(ledger, ledger.time, [values], days(), VARIANTS), [outliers])
+    return sum_values(ledger, ledger.time, [SummedValue(values, threshold)], days(), VARIANTS)
 
 
 def sums_of(counts: ValueCounts) -> NDArray[np.float64]:

@@ -19,12 +19,13 @@ import pytest
 from app.common.timestamps import to_microseconds
 from app.experiments.scorecard.metrics import MetricType, variants_of
 from app.metrics.aggregation.calendar import Ticks, ticks
+from app.metrics.aggregation.distribution import Distribution
 from app.metrics.aggregation.exposed_funnel import count_reached
 from app.metrics.aggregation.ledger import Ledger
 from app.metrics.aggregation.person_values import PersonValues
-from app.metrics.aggregation.quantiles import QuantileRule, count_event_quantiles, count_person_quantiles
+from app.metrics.aggregation.quantiles import QuantileRule, read_quantiles
 from app.metrics.aggregation.retention import NO_EVENT, RetentionWindow, find_returns
-from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_values
+from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_capped, sum_values
 from app.metrics.facts.columns import FactColumns
 from app.statistics.analysis import analyze_metric
 from app.statistics.results import Analysis, AnalysisConfig
@@ -96,6 +97,10 @@ def summed(ledger: Ledger, values: Sequence[SummedValue], variants: int) -> Valu
     return sum_values(ledger, ledger.time, values, DAYS, variants)
 
 
+def capped(ledger: Ledger, values: PersonValues, outliers: Outliers, variants: int) -> ValueCounts:
+    return sum_capped(Distribution.of_persons(ledger, ledger.time, [values], DAYS, variants), [outliers])
+
+
 def test_spend_per_visit_is_a_ratio_with_the_variance_of_the_delta_method(hillstrom: Spending) -> None:
     ledger, spend = spent(hillstrom)
     sizes, visits = ([arm[name] for arm in hillstrom.values()] for name in ("persons", "visits"))
@@ -137,7 +142,7 @@ def test_spend_is_capped_at_a_percentile_of_those_who_bought(
 ) -> None:
     ledger, spend = spent(hillstrom)
 
-    counts = summed(ledger, [SummedValue(spend, outliers=Outliers(None, level, ignores_zeros=True))], 3)
+    counts = capped(ledger, spend, Outliers(None, level, ignores_zeros=True), 3)
     analysis = analyzed(counts, "mean", list(hillstrom))
 
     assert counts.capped.tolist() == [[-math.inf, cap, 0, above]]
@@ -177,10 +182,11 @@ def test_quantiles_of_cookie_cats_lie_between_order_statistics(
 
     if by == "person":
         values = PersonValues.of(row, events, DAYS, "sum")
-        counts = count_person_quantiles(ledger, ledger.time, values, rule, DAYS, 2)
+        found = Distribution.of_persons(ledger, ledger.time, [values], DAYS, 2)
     else:  # of one event each, which are independent
         numbers = (row, DAYS.bucket(events.time), events.value)
-        counts = count_event_quantiles(ledger, ledger.time, numbers, rule, DAYS, 2)
+        found = Distribution.of_events(ledger, ledger.time, numbers, DAYS, 2)
+    counts = read_quantiles(found, rule)
 
     assert counts.cumulative[3:, :, -1].T.tolist() == [list(one) for one in quantiles]
     control, test = analyzed(counts, "quantile", keys).variants
@@ -192,7 +198,7 @@ def test_rounds_of_cookie_cats_are_capped_at_the_percentile_of_both_variants() -
     keys, ledger, rounds = rounds_played()
     played = PersonValues.of(*ledger.events_since(facts(ledger.actor, rounds)), DAYS, "sum")
 
-    counts = summed(ledger, [SummedValue(played, outliers=Outliers(None, 0.99))], 2)
+    counts = capped(ledger, played, Outliers(None, 0.99), 2)
     analysis = analyzed(counts, "mean", keys)
 
     assert counts.capped[0, 1] == 493

@@ -15,7 +15,8 @@ from app.common.timestamps import to_microseconds
 from app.experiments.scorecard.metrics import metric_type_of, variants_of
 from app.metrics.aggregation.calendar import Ticks, ticks
 from app.metrics.aggregation.ledger import Ledger
-from app.metrics.aggregation.samples import SampleCounts, SampleMath, count_samples, moments
+from app.metrics.aggregation.samples import SampleMath, count_samples
+from app.metrics.aggregation.value_sums import ValueCounts
 from app.metrics.facts.columns import FactColumns
 from app.statistics.estimates import sample_of
 from tests.support.examples import examples
@@ -49,7 +50,7 @@ def days() -> Ticks:
     return ticks(START, START + dt.timedelta(hours=71), "day", ZoneInfo("UTC"))
 
 
-def counted(exposures: Sequence[Exposure], events: Sequence[Event], math: SampleMath) -> SampleCounts:
+def counted(exposures: Sequence[Exposure], events: Sequence[Event], math: SampleMath) -> ValueCounts:
     ledger = Ledger.of(facts(exposures, with_variants=True), VARIANTS).of_variants(VARIANTS)
     return count_samples(ledger, facts(events, with_variants=False), days(), math, VARIANTS)
 
@@ -74,9 +75,9 @@ def one_by_one(
     return moments[: 6 if math == "avg" else 3]
 
 
-def plain(counts: SampleCounts, day: int) -> NDArray[np.float64]:
+def plain(counts: ValueCounts, day: int) -> NDArray[np.float64]:
     """Return the sums that ``one_by_one`` returns."""
-    return np.array([list(map(float, moments(row))) for row in counts.cumulative[:, :, day].T.tolist()]).T
+    return np.array([list(map(float, sums)) for sums in counts.moments(day)]).T
 
 
 @pytest.mark.parametrize("math", MATHS)

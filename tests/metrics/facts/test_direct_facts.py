@@ -13,6 +13,7 @@ from sqlalchemy import delete, func, select, update
 from app.db.database import Database
 from app.db.models import Fact, Series, SeriesVariant
 from app.events.repository import EventRepository, NewEvent
+from app.metrics.facts import direct_materialization
 from app.metrics.facts.direct_facts import DirectFactRepository, is_direct
 from app.metrics.facts.matching import SeriesMatcher
 from app.metrics.facts.materializer import Materializer
@@ -29,8 +30,7 @@ UNDECIDED = [
     {"key": "x", "operator": operator, "value": value}
     for operator, value in [
         ("exact", "true"), ("exact", "1e3"), ("exact", "inf"), ("exact", ""), ("exact", "[1]"), ("exact", 1),
-        ("exact", ["yes", 2]), ("icontains", "yes"), ("regex", "yes"), ("gt", 2),
-        ("is_not", "yes"), ("is_set", "is_set"),
+        ("exact", ["yes", 2]), ("icontains", "yes"), ("regex", "yes"), ("gt", "b"), ("between", [1, 2]),
     ]
 ]  # fmt: skip
 
@@ -134,20 +134,30 @@ async def test_database_leaves_over_events_of_which_it_is_unsure(
 
 
 conditions = st.one_of(
-    st.lists(st.sampled_from(["control", "test", "é 😀", "a'b", "x" * 400]), min_size=1, max_size=2).map(
-        lambda values: {"key": KEY, "operator": "exact", "value": values}
+    st.builds(
+        lambda operator, values: {"key": KEY, "operator": operator, "value": values},
+        st.sampled_from(["exact", "is_not"]),
+        st.lists(st.sampled_from(["control", "test", "é 😀", "a'b", "x" * 400]), min_size=1, max_size=2),
+    ),
+    st.sampled_from([{"key": KEY, "operator": name, "value": name} for name in ("is_set", "is_not_set")]),
+    st.builds(
+        lambda operator, value: {"key": KEY, "operator": operator, "value": value},
+        st.sampled_from(["gt", "gte", "lt", "lte", "min", "max"]),
+        st.sampled_from([0, 1.5, -2, "17", 123456789012345, 1e300]),
     ),
     st.just({"key": "other", "operator": "exact", "value": "control"}),
 )
 
 
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(properties=properties, conditions=st.lists(conditions, min_size=1, max_size=2))
+@given(
+    properties=properties, conditions=st.lists(conditions, min_size=1, max_size=2), kind=st.sampled_from(["AND", "OR"])
+)
 async def test_filters_of_the_database_are_those_of_the_matcher(
-    client: httpx.AsyncClient, database: Database, properties: list[str], conditions: list[Json]
+    client: httpx.AsyncClient, database: Database, properties: list[str], conditions: list[Json], kind: str
 ) -> None:
     service = await new_service(client, database)
-    tree = parse_filter(conditions)
+    tree = parse_filter({"type": kind, "values": conditions})
     definition = SeriesDefinition((EventSource("a", tree), EventSource("c", tree)), "other")
     await store(service, database, *[("a", text) for text in properties], ("b", "{}"), ("c", f'{{"{KEY}": 3}}'))
     events = await stored_events(service, database)
@@ -178,7 +188,7 @@ async def test_events_that_certainly_fail_a_filter_are_not_left_over(service: Se
 
 def test_database_is_not_asked_what_it_cannot_decide() -> None:
     source, filtered = EventSource("a", ANY), EventSource("a", parse_filter([{"key": "x", "value": "1"}]))
-    simple = parse_filter([{"key": "x", "value": ["yes"]}, {"key": "y", "value": "no"}])
+    simple = parse_filter([{"key": "x", "value": ["yes"]}, {"key": "y", "operator": "gt", "value": 2}])
     direct = [
         SeriesDefinition((source,), None),
         SeriesDefinition((source, EventSource("b", ANY)), "v"),
@@ -199,6 +209,40 @@ def test_database_is_not_asked_what_it_cannot_decide() -> None:
     ]
 
     assert [is_direct(one) for one in direct + others] == [True] * len(direct) + [False] * len(others)
+
+
+@pytest.mark.one_database("postgresql")
+async def test_parts_of_a_range_are_made_on_several_connections(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them fails at properties that are no JSON, when others have stored their facts."""
+    monkeypatch.setattr(direct_materialization, "_SMALLEST_PART", 2)
+    definition = SeriesDefinition((EventSource("a", ANY),), "v")
+    texts = [f'{{"v": "{"test" if place % 3 else "control"}"}}' for place in range(60)]
+    await store(service, database, *[("a", text) for text in [*texts, '{"v": "control"', *texts]])
+    expected = [match[:5] for match in SeriesMatcher(definition).match(await stored_events(service, database))]
+
+    await Materializer(database, direct_from=4).catch_up(service.project_id, [definition])
+
+    assert await kept_facts(service, database) == expected
+
+
+@pytest.mark.one_database("postgresql")
+@pytest.mark.parametrize("new", [2, 8])
+async def test_facts_beyond_the_watermark_are_made_again(service: Service, database: Database, new: int) -> None:
+    """They remain of parts whose range failed, as when the process was killed; few or many events are left."""
+    definition = SeriesDefinition((EventSource("a", ANY),), "v")
+    await store(service, database, *[("a", '{"v": "control"}')] * new, *[("b", "{}")] * 8)
+    events = await stored_events(service, database)
+    await Materializer(database, direct_from=4).catch_up(service.project_id, [definition])
+    mine = select(Series.id).where(Series.project_id == service.project_id)
+    async with database.write() as session:
+        await session.execute(update(Series).where(Series.project_id == service.project_id).values(watermark=0))
+        await session.execute(update(Fact).where(Fact.series_id.in_(mine)).values(time=0))
+
+    await Materializer(database, direct_from=4).catch_up(service.project_id, [definition])
+
+    assert await kept_facts(service, database) == [match[:5] for match in SeriesMatcher(definition).match(events)]
 
 
 async def test_facts_follow_a_range_that_the_database_refuses(service: Service, database: Database) -> None:

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tests.support.command_line import ABACUS, Forked
 from tests.support.ports import free_port
-from tests.support.programs import answers
+from tests.support.programs import PATIENCE, answers, without_settings
 
 ROOT = Path(__file__).parents[3]
-PATIENCE = 120.0  # seconds, of which an idle machine needs a few
 
 
 class Serving:
@@ -24,13 +24,16 @@ class Serving:
         self.port = port or free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.log = log
-        own = {name: value for name, value in os.environ.items() if not name.startswith("ABACUS_")}
         given = {f"ABACUS_{name.upper()}": value for name, value in settings.items() if name != "PYTHONPATH"}
         path = {"PYTHONPATH": settings["PYTHONPATH"]} if "PYTHONPATH" in settings else {}
-        environment = {**own, **given, **path, "ABACUS_DATABASE_URL": database_url}
-        command = [sys.executable, "-m", "app.cli", "serve", "--port", str(self.port), *arguments]
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=ROOT)
+        environment = without_settings({**given, **path, "ABACUS_DATABASE_URL": database_url})
+        command = ["serve", "--port", str(self.port), *arguments]
+        if not path:
+            self.process: subprocess.Popen[bytes] | Forked = Forked(ABACUS, command, environment, log, log)
+            return
+        with log.open("ab") as output:  # what changes an interpreter as it starts needs one
+            own = [sys.executable, "-m", ABACUS, *command]
+            self.process = subprocess.Popen(own, env=environment, stdout=output, stderr=output, cwd=ROOT)
 
     def __enter__(self) -> "Serving":
         return self

@@ -11,11 +11,11 @@ import pytest
 
 from tests.conftest import settings_for
 from tests.operations.outages.clients import Sender
-from tests.operations.outages.processes import PATIENCE, Serving, wait_for
+from tests.operations.outages.processes import Serving, wait_for
 from tests.operations.outages.test_crashes import BETWEEN, CLIENTS, new_token, stored
 from tests.support.ports import free_port
 from tests.support.postgresql import PostgresServer
-from tests.support.programs import answers, require
+from tests.support.programs import PATIENCE, answers, require
 
 pytestmark = [pytest.mark.system, pytest.mark.exhaustive]
 

@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -17,7 +15,6 @@ from app.db import migrations
 from tests.conftest import in_a_thread, run_apart, settings_for
 from tests.operations.outages.applications import Stopwatch, running
 from tests.operations.outages.processes import (
-    PATIENCE,
     ROOT,
     Serving,
     half_sent,
@@ -25,8 +22,9 @@ from tests.operations.outages.processes import (
     read_all,
     wait_for,
 )
+from tests.support.command_line import ABACUS, Forked
 from tests.support.postgresql import PostgresServer
-from tests.support.programs import answers
+from tests.support.programs import PATIENCE, answers
 
 FAILS_TO_START = """
 from app.operations import server
@@ -46,18 +44,35 @@ def url(postgresql: PostgresServer, postgresql_template: str) -> Iterator[str]:
     run_apart(postgresql.drop_database(name))
 
 
-def test_dead_worker_is_replaced_and_workers_stop_with_their_parent(url: str, tmp_path: Path) -> None:
-    with Serving(url, tmp_path / "log", "--workers", "2") as served:
-        served.wait_until_ready()
-        first, second = served.workers()
-        os.kill(first, signal.SIGKILL)
-        wait_for(lambda: len(served.workers()) == 2 and first not in served.workers(), served.log)
-        served.wait_until_ready()
-        left = [second, *served.workers()]
+HAS_A_BLOCKING_ROUTE = """
+from app.operations import server
 
+server.APPLICATION = "tests.support.blocking:create_app"
+"""
+
+
+def test_workers_that_die_or_block_are_replaced_and_stop_with_their_parent(url: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HAS_A_BLOCKING_ROUTE)
+    path = f"{tmp_path}{os.pathsep}{ROOT}"
+    with Serving(url, tmp_path / "log", "--workers", "2", watchdog_seconds="5", PYTHONPATH=path) as served:
+        served.wait_until_ready()
+        before = served.workers()
+        os.kill(before[0], signal.SIGKILL)
+        wait_for(lambda: len(served.workers()) == 2 and before[0] not in served.workers(), served.log)
+        served.wait_until_ready()
+
+        before = served.workers()
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{served.address}/block", timeout=PATIENCE)
+        wait_for(lambda: len(served.workers()) == 2 and set(served.workers()) != set(before), served.log)
+        served.wait_until_ready()
+        log = served.log.read_text()
+        assert "Timeout (0:00:05)" in log
+        assert "in block" in log  # the stack names the function that did not return
+
+        left = served.workers()
         served.process.kill()
         served.process.wait()
-
         wait_for(lambda: not any(map(is_running, left)), served.log)
         assert not answers(f"{served.address}/_livez")
 
@@ -67,30 +82,6 @@ def test_workers_that_cannot_start_cause_a_failure_status(url: str, tmp_path: Pa
     path = f"{tmp_path}{os.pathsep}{ROOT}"
     with Serving(url, tmp_path / "log", "--workers", "2", PYTHONPATH=path) as served:
         assert served.process.wait(PATIENCE) == 3
-
-
-HAS_A_BLOCKING_ROUTE = """
-from app.operations import server
-
-server.APPLICATION = "tests.support.blocking:create_app"
-"""
-
-
-def test_supervisor_replaces_worker_whose_event_loop_is_blocked(url: str, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(HAS_A_BLOCKING_ROUTE)
-    path = f"{tmp_path}{os.pathsep}{ROOT}"
-    with Serving(url, tmp_path / "log", "--workers", "2", watchdog_seconds="5", PYTHONPATH=path) as served:
-        served.wait_until_ready()
-        before = served.workers()
-
-        with pytest.raises(httpx.TransportError):
-            httpx.get(f"{served.address}/block", timeout=PATIENCE)
-
-        wait_for(lambda: len(served.workers()) == 2 and set(served.workers()) != set(before), served.log)
-        served.wait_until_ready()
-        log = served.log.read_text()
-        assert "Timeout (0:00:05)" in log
-        assert "in block" in log  # the stack names the function that did not return
 
 
 def test_port_in_use_causes_a_failure_status(url: str, tmp_path: Path) -> None:
@@ -141,14 +132,13 @@ async def test_body_that_does_not_arrive_times_out() -> None:
     }
 
 
-def test_replicas_that_start_together_migrate_once(postgresql: PostgresServer) -> None:
+def test_replicas_that_start_together_migrate_once(postgresql: PostgresServer, tmp_path: Path) -> None:
     name = f"test_{uuid4().hex}"
     run_apart(postgresql.create_database(name))
     environment = {**os.environ, "ABACUS_DATABASE_URL": postgresql.url(name)}
-    command = [sys.executable, "-m", "app.cli", "migrate"]
-    replicas = [subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(3)]
-    told = [replica.communicate(timeout=120)[1].decode() for replica in replicas]
+    log = tmp_path / "log"
+    replicas = [Forked(ABACUS, ["migrate"], environment, log, log) for _ in range(3)]
 
-    assert [replica.returncode for replica in replicas] == [0, 0, 0], told
+    assert [replica.wait(PATIENCE) for replica in replicas] == [0, 0, 0], log.read_text()
     in_a_thread(lambda: migrations.check(settings_for(postgresql.url(name))))
     run_apart(postgresql.drop_database(name))

@@ -1,7 +1,7 @@
 """The fact queries of typed metrics: exposures joined with the events of exposed persons."""
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -9,21 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.common.errors import ValidationFailed
+from app.common.timestamps import to_microseconds
 from app.metrics.aggregation.calendar import Ticks, TooManyBuckets, ticks
-from app.metrics.aggregation.exposed_funnel import count_reached, ordered_times, unordered_times
+from app.metrics.aggregation.distribution import Distribution
+from app.metrics.aggregation.exposed_funnel import count_again, count_reached, ordered_times, unordered_times
 from app.metrics.aggregation.funnel import NEVER, ConversionWindow
-from app.metrics.aggregation.funnel_by_day import FunnelProgress
+from app.metrics.aggregation.funnel_by_day import AdjustedProgress, FunnelProgress
 from app.metrics.aggregation.ledger import Ledger
 from app.metrics.aggregation.person_values import DISTINCT, PersonValues
-from app.metrics.aggregation.quantiles import (
-    QuantileCounts,
-    QuantileRule,
-    count_event_quantiles,
-    count_person_quantiles,
-)
+from app.metrics.aggregation.quantiles import QuantileCounts, QuantileRule, read_quantiles
 from app.metrics.aggregation.retention import RetentionWindow, find_returns, find_starts
-from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_values
-from app.metrics.counting.fact_query import FactQuery
+from app.metrics.aggregation.value_sums import Outliers, SummedValue, ValueCounts, sum_capped, sum_values
+from app.metrics.counting.fact_query import FactQuery, Maturing
 from app.metrics.facts.columns import FactColumns
 from app.metrics.facts.event_sets import SESSION_PROPERTY, EventSet, group_property
 from app.metrics.queries.models import ExposureQuery
@@ -43,10 +40,12 @@ from app.metrics.queries.typed.schemas import (
 )
 
 TypedKind: TypeAlias = Literal["funnel", "mean", "ratio", "quantile"]
-TypedCounts: TypeAlias = FunnelProgress | ValueCounts | QuantileCounts
+TypedCounts: TypeAlias = FunnelProgress | ValueCounts | Distribution
 Times: TypeAlias = NDArray[np.int64]
 
-_DAY = 86_400_000_000  # microseconds
+_SECOND, _HOUR, _DAY = 1_000_000, 3_600_000_000, 86_400_000_000  # microseconds
+_LENGTHS = {"second": _SECOND, "minute": 60 * _SECOND, "hour": _HOUR, "day": _DAY, "week": 7 * _DAY}
+_UNEVEN = 2 * _HOUR  # of days when clocks are changed
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,7 @@ class _Counting:
     scope: ExperimentScope
     days: Ticks
     rules: TypedRules
+    moment: int | None = None  # as of which it is counted; now unless it is given
 
     @property
     def metric(self) -> TypedMetric:
@@ -100,21 +100,51 @@ class _Counting:
     @property
     def lookback(self) -> int | None:
         """Microseconds of the time before the exposure that the covariate is taken from."""
-        has_covariate = kind_of(self.metric) in {"mean", "ratio"} and self.rules.lookback_days is not None
-        return (self.rules.lookback_days or 0) * _DAY if has_covariate else None
+        match self.metric:
+            case MeanMetric() as mean:
+                has_covariate = mean.threshold is None
+            case FunnelMetric() as funnel:
+                has_covariate = funnel.funnel_order_type == "ordered"
+            case _:
+                has_covariate = isinstance(self.metric, RatioMetric)
+        days = self.rules.lookback_days if has_covariate else None
+        return None if days is None else days * _DAY
 
     def fact_query(self) -> FactQuery[Any]:
         window = self.scope.window
+        if self._awaits_maturity:  # which goes by the clock, also after the end
+            window = replace(window, until=self._now, is_open=True)
         until = window.until if window.is_open else self._last_moment(window.until)
         return FactQuery(
             event_sets=[*self.exposures.ledger_sets, *self._event_sets()],
             window=replace(window, since=window.since - (self.lookback or 0), until=until),
             variants=self.scope.exposure_variants,
             count=self._counter(),
-            decode_counts=None if self._awaits_maturity else self._decode,
-            additive_over="actors" if self._is_additive else None,
+            decode_counts=self._decode,
+            additive_over="actors",
             parameters=("typed", *self._parameters()),
+            read_off=self._reader(),
+            joined=self._joined(),
+            maturing=self._maturing(),
         )
+
+    @property
+    def _now(self) -> int:
+        """The end of the present second."""
+        now = to_microseconds(self.scope.now.replace(microsecond=0)) + _SECOND
+        return now if self.moment is None else self.moment
+
+    def _maturing(self) -> Maturing | None:
+        """Return how persons become mature: at the end of their window, which months and clocks make uneven."""
+        if not self._awaits_maturity:
+            return None
+        if isinstance(self.metric, RetentionMetric):
+            count, unit, further = self.metric.retention_window_end, self.metric.retention_window_unit, 1
+        else:
+            count, unit, further = self.metric.conversion_window or 0, self.metric.conversion_window_unit or "day", 0
+        shortest, longest = (28 * _DAY, 31 * _DAY) if unit == "month" else (_LENGTHS[unit], _LENGTHS[unit])
+        least, most = count * shortest - _UNEVEN, (count + further) * longest + _UNEVEN
+        return Maturing(least, most, lambda moment: replace(self, moment=moment).fact_query())
 
     def _parameters(self) -> tuple[str, ...]:
         has_order_statistics = isinstance(self.metric, QuantileMetric)
@@ -135,18 +165,33 @@ class _Counting:
         return self.rules.only_matured and self._has_deadline
 
     @property
-    def _is_additive(self) -> bool:
-        """Whether counts are sums over persons, which new facts can be added to.
-
-        Caps and quantiles are those of all persons, and sessions and groups are not persons.
-        """
-        if isinstance(self.metric, QuantileMetric):
-            return False
-        return not self._has_caps and not any(source.math in DISTINCT for source, _ in self._sources())
-
-    @property
     def _has_caps(self) -> bool:
         return any(self._outliers(handling) for _, handling in self._sources())
+
+    @property
+    def _has_distribution(self) -> bool:
+        """Whether what is compared is read off the distribution of all persons' values."""
+        return self._has_caps or isinstance(self.metric, QuantileMetric)
+
+    def _reader(self) -> Callable[[Distribution], ValueCounts | QuantileCounts] | None:
+        """Return what reads caps or quantiles off a distribution; None for metrics that need neither."""
+        if isinstance(self.metric, QuantileMetric):
+            rule = QuantileRule(self.metric.quantile_level, self.rules.confidence, self.metric.ignore_zeros)
+            return lambda found: read_quantiles(found, rule)
+        if not self._has_caps:
+            return None
+        covariates = [] if self.lookback is None else [None]
+        outliers = [self._outliers(handling) for _, handling in self._sources()]
+        return lambda found: sum_capped(found, [*outliers, *covariates * len(outliers)])
+
+    def _joined(self) -> Mapping[int, int]:
+        """Return the places of event sets that name the session or group of events, with those of the events."""
+        found, place = {}, len(self.exposures.ledger_sets)
+        for source, _ in self._sources():
+            if source.math in DISTINCT:
+                found[place + 1] = place
+            place += 2 if source.math in DISTINCT else 1
+        return found
 
     def _outliers(self, handling: OutlierHandling | None) -> Outliers | None:
         if handling is None or not handling.has_bounds:
@@ -157,10 +202,12 @@ class _Counting:
 
     def _decode(self, body: bytes) -> TypedCounts | None:
         match self.metric:
+            case FunnelMetric() if self.lookback is not None:
+                return AdjustedProgress.from_bytes(body).widened(len(self.days))
             case FunnelMetric() | RetentionMetric():
                 return FunnelProgress.from_bytes(body).widened(len(self.days))
-            case QuantileMetric():
-                return QuantileCounts.from_bytes(body).widened(len(self.days))
+            case _ if self._has_distribution:
+                return Distribution.from_bytes(body).widened(len(self.days))
             case _:
                 return ValueCounts.from_bytes(body).widened(len(self.days))
 
@@ -190,9 +237,8 @@ class _Counting:
         return int(last[0])
 
     def _counter(self) -> Callable[[Sequence[FactColumns]], TypedCounts]:
-        if isinstance(self.metric, QuantileMetric):
-            metric = self.metric
-            return lambda columns: self._count_quantile(columns, metric)
+        if isinstance(self.metric, QuantileMetric) and self.metric.quantile_type == "event":
+            return self._count_events
         if isinstance(self.metric, FunnelMetric):
             return self._count_funnel
         if isinstance(self.metric, RetentionMetric):
@@ -224,8 +270,7 @@ class _Counting:
         """Return the persons who are counted by now, from when on each of them is, and which they are."""
         if not self._awaits_maturity:
             return ledger, starts, np.ones(len(ledger), dtype=np.bool_)
-        now = int(self.scope.now.timestamp() * 1_000_000)
-        is_mature = ends <= now
+        is_mature = ends < self._now
         return ledger.select(is_mature), ends[is_mature], is_mature
 
     def _in_time(self, ledger: Ledger, events: FactColumns, deadlines: Times) -> tuple[NDArray[np.int64], FactColumns]:
@@ -233,36 +278,34 @@ class _Counting:
         counts = events.time < deadlines[row]
         return row[counts], events.select(counts)
 
-    def _count_values(self, columns: Sequence[FactColumns]) -> ValueCounts:
+    def _count_values(self, columns: Sequence[FactColumns]) -> ValueCounts | Distribution:
         ledger = self._ledger(columns)
         deadlines = self._deadlines(ledger.time)
         ledger, entry, is_mature = self._matured(ledger, ledger.time, deadlines)
         deadlines, rest = deadlines[is_mature], iter(columns[len(self.exposures.ledger_sets) :])
-        threshold = self.metric.threshold if isinstance(self.metric, MeanMetric) else None
         values, covariates = [], []
-        for source, handling in self._sources():
+        for source, _ in self._sources():
             events = next(rest)
             keys = next(rest) if source.math in DISTINCT else None
             row, in_time = self._in_time(ledger, events, deadlines)
-            summed = PersonValues.of(row, in_time, self.days, source.math, keys)
-            values.append(SummedValue(summed, self._outliers(handling), threshold))
+            values.append(PersonValues.of(row, in_time, self.days, source.math, keys))
             if self.lookback is not None:
-                covariates.append(SummedValue(self._covariate(ledger, events, keys, source)))
-        return sum_values(ledger, entry, [*values, *covariates], self.days, len(self.scope.variants))
+                covariates.append(self._covariate(ledger, events, keys, source))
+        variant_count = len(self.scope.variants)
+        if self._has_distribution:
+            return Distribution.of_persons(ledger, entry, [*values, *covariates], self.days, variant_count)
+        threshold = self.metric.threshold if isinstance(self.metric, MeanMetric) else None
+        summed = [*(SummedValue(one, threshold) for one in values), *map(SummedValue, covariates)]
+        return sum_values(ledger, entry, summed, self.days, variant_count)
 
-    def _count_quantile(self, columns: Sequence[FactColumns], metric: QuantileMetric) -> QuantileCounts:
+    def _count_events(self, columns: Sequence[FactColumns]) -> Distribution:
         ledger = self._ledger(columns)
         deadlines = self._deadlines(ledger.time)
         ledger, entry, is_mature = self._matured(ledger, ledger.time, deadlines)
-        events, *keys = columns[len(self.exposures.ledger_sets) :]
+        [events] = columns[len(self.exposures.ledger_sets) :]
         row, events = self._in_time(ledger, events, deadlines[is_mature])
-        rule = QuantileRule(metric.quantile_level, self.rules.confidence, metric.ignore_zeros)
-        days, variant_count = self.days, len(self.scope.variants)
-        if metric.quantile_type == "event":
-            numbers = (row, days.bucket(events.time), events.value)
-            return count_event_quantiles(ledger, entry, numbers, rule, days, variant_count)
-        values = PersonValues.of(row, events, days, metric.source.math, keys[0] if keys else None)
-        return count_person_quantiles(ledger, entry, values, rule, days, variant_count)
+        numbers = (row, self.days.bucket(events.time), events.value)
+        return Distribution.of_events(ledger, entry, numbers, self.days, len(self.scope.variants))
 
     def _covariate(self, ledger: Ledger, events: FactColumns, keys: FactColumns | None, source: Source) -> PersonValues:
         """Return the same value of the time before the exposure, which is known from the beginning on."""
@@ -297,7 +340,12 @@ class _Counting:
             steps.append((row[is_later], events.select(is_later)))
         is_ordered = isinstance(self.metric, FunnelMetric) and self.metric.funnel_order_type == "ordered"
         times = (ordered_times if is_ordered else unordered_times)(ledger, steps)
-        return count_reached(ledger, entry, times, self.days, len(self.scope.variants))
+        variant_count = len(self.scope.variants)
+        if self.lookback is None:
+            return count_reached(ledger, entry, times, self.days, variant_count)
+        earlier = replace(ledger, time=ledger.shown - self.lookback)
+        last = ordered_times(earlier, [self._in_time(earlier, part, ledger.shown) for part in facts])[-1]
+        return count_again(ledger, entry, times, last != NEVER, self.days, variant_count)
 
     def _retention_window(self, metric: RetentionMetric) -> RetentionWindow:
         first, last, unit = metric.retention_window_start, metric.retention_window_end, metric.retention_window_unit

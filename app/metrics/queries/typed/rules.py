@@ -14,8 +14,9 @@ DEFAULT_CONFIDENCE: Final = 0.95
 class TypedRules:
     """What an experiment decides about its typed metrics.
 
-    ``only_matured``: persons count when their conversion window is over. ``lookback_days``: means and ratios get a
-    covariate, the same value of the days before the exposure. ``confidence``: of the order statistics of quantiles.
+    ``only_matured``: persons count when their conversion window is over. ``lookback_days``: means, ratios and ordered
+    funnels get a covariate, the same value of the days before the exposure. ``confidence``: of the order statistics of
+    quantiles.
     ``excluded``: variants that are not compared, which caps of outliers do not depend on.
     """
 

@@ -2,10 +2,9 @@
 
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, JsonValue, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, JsonValue, WithJsonSchema, field_validator, model_validator
 
 from app.common import limits
 from app.http.fields import Boolean, IsList, OptionalText, StorableJson, refusal
@@ -47,13 +46,6 @@ _NOT_COUNTED: dict[str, Any] = {
 }
 
 
-def copies_of(metrics: Sequence[Mapping[str, JsonValue]] | None) -> list[JsonValue] | None:
-    """Return stored metrics as those of another experiment, which get ids of their own."""
-    if metrics is None:
-        return None
-    return [{name: value for name, value in metric.items() if name != "uuid"} for metric in metrics]
-
-
 class Node(StrictBody):
     """Events of one name (`EventsNode`), or those of an action (`ActionsNode`)."""
 
@@ -84,7 +76,14 @@ class Node(StrictBody):
 class ExposureNode(StrictBody):
     """The exposure itself, as the start of a retention."""
 
-    kind: Literal["ExperimentExposureNode"]
+    kind: Literal["ExperimentExposureNode", "ExperimentExposureMetricSource"] = Field(
+        description="Two names of the same, of which the first is stored."
+    )
+
+    @field_validator("kind")
+    @classmethod
+    def _write_one_name(cls, _kind: str) -> str:
+        return "ExperimentExposureNode"
 
 
 class Source(Node):

@@ -1,0 +1,1 @@
+"""Answers that a repeated request with the same `Idempotency-Key` gets again."""

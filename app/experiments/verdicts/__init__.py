@@ -1,0 +1,1 @@
+"""The last verdict on each experiment, which the background keeps."""

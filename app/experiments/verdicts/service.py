@@ -1,0 +1,59 @@
+"""Keeps the last verdict on each experiment that has started."""
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from app.common import limits
+from app.common.errors import AppError
+from app.db.database import Database
+from app.db.models import Experiment
+from app.experiments.repository import ExperimentRepository
+from app.experiments.scorecard.service import ScorecardService
+from app.experiments.verdicts.schemas import VerdictRead
+
+logger = logging.getLogger("abacus")
+
+# A verdict that is older is formed again while the experiment runs.
+SECONDS_BETWEEN_VERDICTS: Final = 300
+
+
+class VerdictUpkeep:
+    """Forms the verdicts on one project's experiments, from what the background has counted."""
+
+    def __init__(self, database: Database, scorecards: ScorecardService, project_id: int) -> None:
+        self._database = database
+        self._scorecards = scorecards
+        self._project_id = project_id
+
+    async def steps(self, now: dt.datetime) -> AsyncIterator[None]:
+        """Look at one experiment after the other, and pause after each. An error of one does not stop the others."""
+        before = now - dt.timedelta(seconds=SECONDS_BETWEEN_VERDICTS)
+        async with self._database.read() as session:
+            experiments = await ExperimentRepository(session, self._project_id).undecided(now, before)
+        for experiment in experiments:
+            try:
+                await self._keep(experiment, await self._form(experiment, now), now)
+            except Exception:
+                logger.exception("the verdict on experiment %d could not be kept", experiment.id)
+            yield
+
+    async def _form(self, experiment: Experiment, now: dt.datetime) -> dict[str, Any] | None:
+        """Return what the data say; None where they cannot be counted, in time or at all, which health says."""
+        try:
+            async with asyncio.timeout(limits.COUNT_SECONDS.value):
+                decision = await self._scorecards.decision(experiment)
+        except (AppError, ValueError, TimeoutError) as error:
+            logger.debug("there is no verdict on experiment %d: %s", experiment.id, error)
+            return None
+        return VerdictRead.of(decision, now).model_dump(mode="json")
+
+    async def _keep(self, experiment: Experiment, verdict: dict[str, Any] | None, now: dt.datetime) -> None:
+        """Store a verdict, unless the experiment has changed since."""
+        async with self._database.write(durable=False) as session:
+            experiments = ExperimentRepository(session, self._project_id)
+            current = await experiments.get(experiment.id, for_update=True)
+            if current is not None and current.updated_at == experiment.updated_at:
+                await experiments.keep_verdict(experiment.id, verdict, now)

@@ -1,0 +1,19 @@
+"""A request that was answered already, and gets the same answer again."""
+
+from fastapi import Request, Response
+
+
+class AnsweredBefore(Exception):
+    """Nothing is done again. ``tag`` is the ``ETag`` of the answer, if it had one."""
+
+    def __init__(self, status: int, body: bytes, tag: str | None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+        self.tag = tag
+
+
+async def answer_again(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, AnsweredBefore)  # noqa: S101  # registered for this class only
+    headers = {"Idempotent-Replayed": "true", **({"ETag": error.tag} if error.tag else {})}
+    return Response(error.body, error.status, headers, media_type="application/json")

@@ -1,0 +1,84 @@
+"""What is to happen to an experiment by itself, and what has: in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from app.common.number_texts import format_chosen_share
+from app.common.timestamps import parse_moment
+from app.db.models import Experiment
+from app.experiments.automation.actions import actions_of
+from app.experiments.automation.planning import metric_of
+from app.experiments.automation.schemas import BreakerAction, CircuitBreaker, read_breakers, read_schedule
+from app.flags.filters import JsonDict
+from app.pages.formatting import format_time
+
+_MOST_SHOWN: Final = 20  # of what happened
+_DOES: Final[dict[BreakerAction, str]] = {
+    "pause": "the flag is switched off",
+    "control_only": "everybody gets the baseline",
+    "notify": "it is reported",
+}
+
+
+@dataclass(frozen=True)
+class Automation:
+    """Rows of a heading and a text each."""
+
+    planned: Sequence[tuple[str, str]]
+    happened: Sequence[tuple[str, str]]
+
+
+def describe_automation(experiment: Experiment, timezone: ZoneInfo) -> Automation:
+    """Return the schedule, the ramp and the circuit breakers, and what happened last, the newest first."""
+    schedule = read_schedule(experiment.scheduling_config)
+    planned = [("Starts", schedule.start_at), ("Ends", schedule.end_at)]
+    rows = [(name, format_time(moment, timezone)) for name, moment in planned if moment is not None]
+    rows += [
+        (_after(step.after_hours), f"{format_chosen_share(step.rollout_percentage / 100)} get it")
+        for step in schedule.ramp or ()
+    ]
+    rows += [_describe_breaker(experiment, breaker) for breaker in read_breakers(experiment.circuit_breakers)]
+    happened = [
+        (format_time(parse_moment(str(one["at"])), timezone), _tell(one)) for one in reversed(actions_of(experiment))
+    ]
+    return Automation(rows, happened[:_MOST_SHOWN])
+
+
+def _describe_breaker(experiment: Experiment, breaker: CircuitBreaker) -> tuple[str, str]:
+    metric = metric_of(experiment, breaker)
+    name = breaker.metric_uuid if metric is None else metric.name
+    verb = "falls" if breaker.direction == "decrease" else "rises"
+    tolerated = format_chosen_share(breaker.threshold_relative)
+    return (
+        f"If {name} {verb} by more than {tolerated}",
+        f"{_DOES[breaker.action]}, once {breaker.min_exposures:,} are exposed to each variant",
+    )
+
+
+def _tell(action: JsonDict) -> str:
+    """Return what happened, as a sentence."""
+    detail = str(action.get("detail") or "")
+    match action["kind"]:
+        case "started":
+            return "It was launched, as scheduled."
+        case "start_refused":
+            return f"It could not be launched: {detail}"
+        case "ended":
+            return "It was ended, as scheduled."
+        case "ramped":
+            return f"The ramp reached {format_chosen_share(float(str(action['rollout_percentage'])) / 100)}."
+        case "ramp_stopped":
+            return f"The ramp was stopped: {detail}"
+        case _:
+            return f"A circuit breaker acted: {detail}"
+
+
+def _after(hours: float) -> str:
+    if not hours:
+        return "At the start"
+    days = hours / 24
+    if days.is_integer():
+        return f"After {days:g} {'day' if days == 1 else 'days'}"
+    return f"After {hours:g} {'hour' if hours == 1 else 'hours'}"

@@ -1,0 +1,1 @@
+"""The editor of the release conditions of flags."""

@@ -1,0 +1,1 @@
+"""The metrics that several experiments count, on the pages."""

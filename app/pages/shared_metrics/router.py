@@ -1,0 +1,153 @@
+"""The list of shared metrics, and the form of one. It sends what a client of `experiment_saved_metrics/` would."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from app.common import limits
+from app.common.errors import ValidationFailed
+from app.db.models import SavedMetric
+from app.events.usage.repository import EventUsageQueries
+from app.experiments.saved_metrics.dependencies import build_saved_metrics
+from app.experiments.saved_metrics.schemas import SavedMetricCreate, SavedMetricUpdate
+from app.http.dependencies import get_database
+from app.http.pagination import read_count
+from app.http.request_body import find_refusals, validate
+from app.pages.credentials import PREFIX
+from app.pages.dependencies import ChangingVisitDep, VisitDep
+from app.pages.editing import metrics
+from app.pages.editing.dependencies import load_choices
+from app.pages.editing.documents import field_of_metric, new_reference
+from app.pages.editing.rows import Fields, Row
+from app.pages.reading_forms import read_form
+from app.pages.routing import PageRoute, link_from, show
+from app.pages.visits import Visit
+
+router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
+
+PAGE_ITEMS: Final = 50
+_KINDS: Final = {name: text for name, text in metrics.KINDS.items() if name not in metrics.OF_2022}
+_ROW: Final = "m0_"
+
+
+@router.get("/{project_id}/metrics/")
+async def show_saved_metrics(request: Request, visit: VisitDep, offset: str = "") -> HTMLResponse:
+    start = read_count(offset, 0, minimum=0)
+    async with get_database(request).read() as session:
+        count, listed = await build_saved_metrics(session, visit.project.id).page(PAGE_ITEMS, start)
+    return await show(
+        request,
+        "saved_metrics.html",
+        visit=visit,
+        metrics=[(one, _KINDS.get(str(one.query.get("metric_type")), "")) for one in listed],
+        count=count,
+        offset=start,
+        step=PAGE_ITEMS,
+    )
+
+
+@router.get("/{project_id}/metrics/new/")
+async def show_new_saved_metric(request: Request, visit: ChangingVisitDep) -> HTMLResponse:
+    return await _show(request, visit, {f"{_ROW}kind": "funnel", f"{_ROW}uuid": new_reference()})
+
+
+@router.post("/{project_id}/metrics/new/")
+async def create_saved_metric_by_form(request: Request, visit: ChangingVisitDep) -> Response:
+    fields, errors = await read_form(request), dict[str, str]()
+    document = await _check(fields, errors)
+    if not errors:
+        body = validate(SavedMetricCreate, document)
+        async with get_database(request).write() as session:
+            await build_saved_metrics(session, visit.project.id).create(body, visit.user)
+        return _back(request, visit)
+    return await _show(request, visit, fields, errors, status=400)
+
+
+@router.get("/{project_id}/metrics/{saved_metric_id}/")
+async def show_saved_metric(request: Request, visit: ChangingVisitDep, saved_metric_id: str) -> HTMLResponse:
+    metric = await _load(request, visit, saved_metric_id)
+    written = {f"{_ROW}{name}": value for name, value in metrics.write_typed(metric.query).items()}
+    fields = {**written, "name": metric.name, "description": metric.description or ""}
+    return await _show(request, visit, fields, metric=metric)
+
+
+@router.post("/{project_id}/metrics/{saved_metric_id}/")
+async def change_saved_metric(request: Request, visit: ChangingVisitDep, saved_metric_id: str) -> Response:
+    fields, errors = await read_form(request), dict[str, str]()
+    metric = await _load(request, visit, saved_metric_id)
+    is_deleted = fields.get("do") == "delete"
+    document = {} if is_deleted else await _check(fields, errors)
+    try:
+        if not errors:
+            async with get_database(request).write() as session:
+                saved_metrics = build_saved_metrics(session, visit.project.id)
+                locked = await saved_metrics.get(saved_metric_id, for_update=True)
+                if is_deleted:
+                    await saved_metrics.delete(locked)
+                else:
+                    await saved_metrics.update(locked, validate(SavedMetricUpdate, document))
+            return _back(request, visit)
+    except ValidationFailed as refusal:
+        errors["form"] = refusal.detail
+    return await _show(request, visit, fields, errors, metric=metric, status=400)
+
+
+async def _load(request: Request, visit: Visit, reference: str) -> SavedMetric:
+    async with get_database(request).read() as session:
+        return await build_saved_metrics(session, visit.project.id).get(reference)
+
+
+async def _check(fields: Fields, errors: dict[str, str]) -> dict[str, Any]:
+    """Return the document of the form; what is wrong with it is added to the errors."""
+    row, form = Row(fields, _ROW, errors), Row(fields, "", errors)
+    document = {
+        "name": form.required("name", "Give the metric a name."),
+        "description": form.text("description") or None,
+        "query": metrics.read_typed(row),
+    }
+    for refusal in find_refusals(SavedMetricCreate, document):
+        _refuse(errors, refusal)
+    try:
+        await SavedMetricCreate.prepare(document)
+    except ValidationFailed as refusal:
+        _refuse(errors, refusal)
+    return document
+
+
+def _refuse(errors: dict[str, str], refusal: ValidationFailed) -> None:
+    attr, _, place = (refusal.attr or "form").partition("__")
+    errors.setdefault(f"{_ROW}{field_of_metric(place)}" if attr == "query" else attr, refusal.detail)
+
+
+def _back(request: Request, visit: Visit) -> Response:
+    return RedirectResponse(link_from(request)("show_saved_metrics", project_id=visit.project.id), status_code=303)
+
+
+async def _show(
+    request: Request,
+    visit: Visit,
+    fields: Fields,
+    errors: Mapping[str, str] | None = None,
+    *,
+    metric: SavedMetric | None = None,
+    status: int = 200,
+) -> HTMLResponse:
+    offered = await load_choices(request, visit)
+    events: Sequence[str] = await EventUsageQueries(get_database(request), visit.project.id).names()
+    return await show(
+        request,
+        "saved_metric.html",
+        status,
+        visit=visit,
+        metric=metric,
+        fields=fields,
+        errors=errors or {},
+        events=events,
+        properties=offered.properties,
+        kinds=_KINDS,
+        maths=metrics.MATHS,
+        max_steps=limits.FUNNEL_STEPS.value,
+        row=_ROW,
+    )

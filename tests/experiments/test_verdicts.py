@@ -1,0 +1,71 @@
+"""The last verdict in the representation of experiments: formed by the background, and never by a request."""
+
+import datetime as dt
+from typing import Any
+
+from app.db.database import Database
+from app.db.models import utc_now
+from app.experiments.verdicts.service import SECONDS_BETWEEN_VERDICTS
+from tests.pages.conftest import clear_win
+from tests.support.service import Service
+from tests.support.verdicts import form_verdicts
+
+
+async def test_background_keeps_the_last_verdict_for_lists(service: Service, database: Database) -> None:
+    draft = await service.create_experiment(start_date=None, end_date=None, feature_flag_key="draft")
+    won = await clear_win(service)
+    assert (draft["verdict"], won["verdict"]) == (None, None)
+
+    assert await form_verdicts(database, service) == 1
+
+    listed: dict[str, Any] = {
+        one["feature_flag_key"]: one["verdict"] for one in (await service.read("/experiments/"))["results"]
+    }
+    decision = await service.read(f"/experiments/{won['id']}/decision/")
+    assert listed["draft"] is None
+    assert {name: listed["checkout"][name] for name in ("state", "recommendation", "variant_key", "title")} == {
+        name: decision[name] for name in ("state", "recommendation", "variant_key", "title")
+    }
+    assert decision["summary"] == listed["checkout"]["summary"]
+    assert await form_verdicts(database, service) == 0  # it has ended: nothing will change
+
+
+async def test_verdict_on_a_running_experiment_is_formed_again_after_a_while(
+    service: Service, database: Database
+) -> None:
+    experiment = await service.create_experiment(end_date=None)
+    now = utc_now()
+    later = now + dt.timedelta(seconds=SECONDS_BETWEEN_VERDICTS + 1)
+
+    assert [await form_verdicts(database, service, moment) for moment in (now, now, later, later)] == [1, 0, 1, 0]
+    path = f"/experiments/{experiment['id']}/"
+    changed = await service.patch(path, {"description": "Other"})
+    assert changed.json()["verdict"] is None
+    assert await form_verdicts(database, service, now) == 1
+    assert (await service.read(path))["verdict"] is not None
+
+
+async def test_new_verdict_is_no_change_for_if_match_and_is_one_for_readers(
+    service: Service, database: Database
+) -> None:
+    experiment = await clear_win(service)
+    path = f"/experiments/{experiment['id']}/"
+    before = await service.get(path)
+    await form_verdicts(database, service)
+
+    after = await service.request("GET", path, headers={"If-None-Match": before.headers["ETag"]})
+    again = await service.request("GET", path, headers={"If-None-Match": after.headers["ETag"]})
+    mine = {"If-Match": before.headers["ETag"]}
+    changed = await service.request("PATCH", path, json={"name": "Mine"}, headers=mine)
+    refused = await service.request("PATCH", path, json={"name": "Theirs"}, headers=mine)
+
+    assert (after.status_code, again.status_code) == (200, 304)
+    assert after.json()["verdict"]["recommendation"] == "ship"
+    assert (changed.status_code, refused.status_code) == (200, 412)
+
+
+async def test_data_that_cannot_be_counted_have_no_verdict(service: Service, database: Database) -> None:
+    experiment = await service.create_experiment(stats_config={"baseline_variant_key": "gone"})
+
+    assert [await form_verdicts(database, service) for _ in range(2)] == [1, 0]
+    assert (await service.read(f"/experiments/{experiment['id']}/"))["verdict"] is None

@@ -1,0 +1,19 @@
+"""The background that forms verdicts, for one project."""
+
+import datetime as dt
+
+from app.accounts.projects.repository import AccountRepository
+from app.db.database import Database
+from app.db.models import utc_now
+from app.experiments.verdicts.dependencies import build_verdicts
+from app.metrics.facts.materializer import Materializer
+from tests.support.service import Service
+
+
+async def form_verdicts(database: Database, service: Service, now: dt.datetime | None = None) -> int:
+    """Let the background form the verdicts that are due; return on how many experiments."""
+    async with database.read() as session:
+        projects = await AccountRepository(session).projects()
+    [project] = [one for one in projects if one.id == service.project_id]
+    steps = build_verdicts(database, Materializer(database), project).steps(now or utc_now())
+    return sum([1 async for _ in steps])
