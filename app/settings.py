@@ -175,6 +175,13 @@ class Settings(BaseSettings):
     clickhouse_insert_quorum: int = Field(
         default=0, ge=0, description="Replicas that have to hold an insert before it is acknowledged; 0: one is enough."
     )
+    event_retention_in_postgresql: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        description="Days after which events leave PostgreSQL, once they are in ClickHouse. Unset: they stay, and only"
+        " facts are in ClickHouse.",
+    )
     database_pgbouncer: bool = Field(
         default=False,
         description="Connect through PgBouncer in transaction mode: no prepared statement outlives its transaction, and"
@@ -329,6 +336,8 @@ class Settings(BaseSettings):
     def _require_postgresql(self) -> Self:
         if self.clickhouse_url is not None and self.uses_sqlite:
             raise ValueError("ABACUS_CLICKHOUSE_URL needs PostgreSQL in ABACUS_DATABASE_URL")
+        if self.event_retention_in_postgresql is not None and self.clickhouse_url is None:
+            raise ValueError("ABACUS_EVENT_RETENTION_IN_POSTGRESQL needs ABACUS_CLICKHOUSE_URL")
         return self
 
     @property

@@ -9,6 +9,7 @@ Python, which costs it some time for every statement: read the ratios.
 
 import argparse
 import asyncio
+import datetime as dt
 import itertools
 import resource
 import statistics
@@ -23,6 +24,8 @@ from app.common.timestamps import to_microseconds
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
 from app.db.models import SeriesVariant
+from app.events.archive.archiver import EventArchiver
+from app.events.repository import EventRepository
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
 from benchmarks.aggregation import DAY, WINDOW_DAYS, Run, agreed, cases
@@ -99,6 +102,39 @@ async def measure(name: str, database: Database, count: int, rounds: int, folder
             raise ValueError(f"the peer counts {theirs}, we {agreed(await run.count(case), TWO)}")
         seconds = await timed(lambda: database.clickhouse.columns(statement, names), rounds)  # type: ignore[union-attr]
         print(f"peer        {seconds * 1000:8.0f} ms; counting all facts takes {cold / seconds:.2f} of that")
+        await history(database, project_id, count)
+
+
+async def history(database: Database, project_id: int, count: int) -> None:
+    """Move all events to ClickHouse, and make the facts of the funnel from there."""
+    there, run, [case, *_] = database.clickhouse, Run("ClickHouse", database, project_id, TWO), list(cases(TWO))
+    if there is None:
+        raise ValueError("no ClickHouse")
+    batches = 50
+    later = generate(batches * 1_000, TWO, seed=3)
+
+    async def append() -> None:
+        async with database.write() as session:
+            await EventRepository(session, project_id).append(list(itertools.islice(later, 1_000)))
+
+    appended, count = 1_000 / await timed(append, batches), count + batches * 1_000
+    print(f"events      {appended:,.0f} a second are stored in batches of 1,000")
+
+    async def move(retention: dt.timedelta) -> None:
+        async for _ in EventArchiver(database, there, project_id).steps(retention):
+            pass
+
+    copied = count / await timed(partial(move, dt.timedelta(days=36_500)), 1)
+    print(f"events      {copied:,.0f} a second are copied, {copied / appended:.2f} of that", flush=True)
+    print(f"events      {count / await timed(partial(move, dt.timedelta(0)), 1):,.0f} a second leave PostgreSQL")
+    rows, size = await stored_in(there, "event")
+    [[length]] = await there.rows(f"SELECT avg(length(properties)) FROM {there.table('event')}")
+    print(f"events      {size / rows:.0f} bytes each, with properties of {length:.0f} bytes")
+    await FactService(database, Materializer(database), project_id).remove_unused([], older_than=dt.timedelta(0))
+    first = await timed(partial(run.count, case), 1)
+    print(
+        f"events      first answer from there {first * 1000:,.0f} ms, {count / first:,.0f} events a second", flush=True
+    )
 
 
 async def recount(database: Database, count: int) -> None:
@@ -151,8 +187,13 @@ async def sizes(database: Database) -> tuple[int, int]:
             row = await session.execute(text("SELECT count(*), pg_total_relation_size('fact') FROM fact"))
             count, size = row.one()
             return int(count), int(size)
-    await there.execute(f"OPTIMIZE TABLE {there.table('fact')} FINAL")
-    parts = f"FROM system.parts WHERE active AND database = '{there.database}' AND table = 'fact'"
+    return await stored_in(there, "fact")
+
+
+async def stored_in(there: ClickHouse, table: str) -> tuple[int, int]:
+    """Return how many rows a table in ClickHouse has, and the bytes that they take."""
+    await there.execute(f"OPTIMIZE TABLE {there.table(table)} FINAL")
+    parts = f"FROM system.parts WHERE active AND database = '{there.database}' AND table = '{table}'"
     found = await there.columns(f"SELECT sum(rows) AS n, sum(bytes_on_disk) AS size {parts}", ("n", "size"))
     return int(found["n"][0]), int(found["size"][0])
 

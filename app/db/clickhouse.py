@@ -5,6 +5,7 @@ Its client is an optional dependency, and is imported when a deployment names a 
 
 import asyncio
 import contextlib
+import datetime as dt
 import importlib.util
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -63,6 +64,8 @@ class ClickHouse:
         }
         self.database = url.path.strip("/") or "abacus"
         self.cluster = settings.clickhouse_cluster
+        days = settings.event_retention_in_postgresql
+        self.event_retention = None if days is None else dt.timedelta(days=days)
         self._seconds = settings.database_statement_timeout
         self._quorum = settings.clickhouse_insert_quorum
         self._client: AsyncClient | None = None
@@ -95,12 +98,31 @@ class ClickHouse:
         """Insert rows of fixed width; those of an equal token are inserted once, as long as the server remembers it."""
         await self._insert(table, list(rows.dtype.names or ()), rows.tobytes(), token)
 
+    async def insert_columns(
+        self, table: str, types: Mapping[str, str], columns: Sequence[Sequence[object]], token: str
+    ) -> None:
+        """Insert columns of any types, which are given by name; for tokens see ``insert``."""
+        async with self._connected() as client:
+            await client.insert(
+                self.table(table),
+                columns,
+                column_names=list(types),
+                column_type_names=list(types.values()),
+                column_oriented=True,
+                settings=self._insert_settings(token),
+            )
+
+    async def rows(self, statement: str) -> Sequence[tuple[Any, ...]]:
+        """Return the rows that a statement selects."""
+        async with self._connected() as client:
+            found = await client.query(statement, settings=self._read_settings())
+        return await asyncio.to_thread(lambda: [tuple(row) for row in found.result_rows])
+
     async def columns(self, statement: str, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
         """Return the columns of fixed width that a statement selects, by the names they are given."""
         blocks: list[Sequence[NDArray[Any]]] = []
         async with self._connected() as client:
-            settings = {"max_execution_time": self._seconds, "max_query_size": 2**24}
-            stream = await client.query_column_block_stream(statement, settings=settings)
+            stream = await client.query_column_block_stream(statement, settings=self._read_settings())
             async with stream:
                 async for block in stream:
                     blocks.append([np.asarray(column) for column in block])  # noqa: PERF401  # clearer than nested
@@ -116,14 +138,21 @@ class ClickHouse:
             self._client = None
 
     async def _insert(self, table: str, names: Sequence[str], body: bytes, token: str) -> None:
+        async with self._connected() as client:
+            settings = self._insert_settings(token)
+            await client.raw_insert(self.table(table), names, body, fmt="RowBinary", settings=settings)
+
+    def _insert_settings(self, token: str) -> dict[str, object]:
         settings: dict[str, object] = {"insert_deduplication_token": token, "async_insert": 0}
         if self.cluster:
             # Otherwise rows wait on the disk of the server that took them, acknowledged, for a way to their shard.
             settings["distributed_foreground_insert"] = 1
         if self._quorum:
             settings["insert_quorum"] = self._quorum
-        async with self._connected() as client:
-            await client.raw_insert(self.table(table), names, body, fmt="RowBinary", settings=settings)
+        return settings
+
+    def _read_settings(self) -> dict[str, object]:
+        return {"max_execution_time": self._seconds, "max_query_size": 2**24}
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator["AsyncClient"]:
@@ -136,6 +165,13 @@ class ClickHouse:
         except OSError:
             CLICKHOUSE_ERRORS.inc()
             raise
+
+
+def literal(value: str | int) -> str:
+    """Return a text or a number as it is written in a statement."""
+    if isinstance(value, int):
+        return f"{value:d}"
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _concatenate(blocks: Sequence[Sequence[NDArray[Any]]], names: Sequence[str]) -> Mapping[str, NDArray[Any]]:

@@ -32,6 +32,18 @@ def _create_facts(clickhouse: ClickHouse) -> Sequence[str]:
     return _create_table(clickhouse, "fact", columns, "ORDER BY (series, person, time, sequence)", "person")
 
 
+def _create_events(clickhouse: ClickHouse) -> Sequence[str]:
+    # In the order in which they are read, and in which parts arrive. No partitions by time: the clocks of senders can
+    # be years wrong, and each such month would be one.
+    columns = (
+        "project UInt32, sequence Int64 CODEC(Delta, ZSTD(1)), uuid UUID, name LowCardinality(String),"
+        " distinct_id String CODEC(ZSTD(3)), person Int64 CODEC(T64, ZSTD(1)), time Int64 CODEC(Delta, ZSTD(1)),"
+        " received Int64 CODEC(Delta, ZSTD(1)), properties String CODEC(ZSTD(3)),"
+        " INDEX by_time time TYPE minmax GRANULARITY 1"
+    )
+    return _create_table(clickhouse, "event", columns, "ORDER BY (project, sequence)", "distinct_id")
+
+
 def _create_table(clickhouse: ClickHouse, name: str, columns: str, order: str, shard_key: str) -> Sequence[str]:
     """Return the statements that create a table: on one server, or on all of a cluster."""
     if not clickhouse.cluster:
@@ -48,7 +60,7 @@ def _create_table(clickhouse: ClickHouse, name: str, columns: str, order: str, s
     ]
 
 
-STEPS: Final[Sequence[Step]] = (_create_database, _create_facts)
+STEPS: Final[Sequence[Step]] = (_create_database, _create_facts, _create_events)
 
 
 async def migrate(database: Database) -> int:

@@ -32,7 +32,7 @@ from app.db.advisory_locks import ProjectLock, lock_project, wait_for_holders
 from app.db.bulk import chunks, fetch_rows, fetch_rows_by_size, insert_missing_rows, table_of
 from app.db.compiled_queries import fetch_within, is_among
 from app.db.database import Database
-from app.db.models import Event, UnreadTimestamp
+from app.db.models import Event, EventArchive, UnreadTimestamp
 from app.db.sizes import octets, size_of
 from app.db.upserts import insert_or_add
 from app.events.uuids import uuid_beside
@@ -95,6 +95,7 @@ class StoredEvent(NamedTuple):
     uuid: UUID | str
     name: str
     distinct_id: str
+    person_id: int
     time: int
     received_at: int
     properties: str
@@ -137,6 +138,12 @@ def _stored_query(dialect_name: str) -> Select[UUID, str, str]:
 
 
 _HIGHEST = select(func.max(Event.sequence))
+# Up to where events are not in this database any more. Any of those after an older position may have any name.
+RELEASED_UNTIL = (
+    select(EventArchive.released_until)
+    .where(EventArchive.project_id == bindparam("project_id", type_=Integer))
+    .scalar_subquery()
+)
 _UNREAD_TIMESTAMPS = select(UnreadTimestamp.name, UnreadTimestamp.events).where(
     UnreadTimestamp.project_id == bindparam("project_id"),
     UnreadTimestamp.hour.between(bindparam("since"), bindparam("before")),
@@ -145,15 +152,19 @@ _UNREAD_TIMESTAMPS = select(UnreadTimestamp.name, UnreadTimestamp.events).where(
 
 @functools.lru_cache(maxsize=64)
 def _last_of(count: int) -> Select[*tuple[Any, ...]]:
-    """Return a query for the last events of ``count`` names: one row with a column for each name."""
+    """Return a query for the last events of ``count`` names: one row with a column for each name.
+
+    Before them is the last event of those that are in ClickHouse only.
+    """
     return select(
+        RELEASED_UNTIL.label("released_until"),
         *(
             select(func.max(Event.sequence))
             .where(Event.project_id == bindparam("project_id"), Event.name == bindparam(f"name_{place}"))
             .scalar_subquery()
             .label(f"of_{place}")
             for place in range(count)
-        )
+        ),
     )
 
 
@@ -176,12 +187,13 @@ class EventQueries:
         return highest or 0
 
     async def last_named(self, names: Iterable[str]) -> dict[str, int]:
-        """Return the sequence number of the last event of each name; 0 where there is none."""
+        """Return a sequence number after which there is no event of a name, for each name; 0 where there is none."""
         found: dict[str, int] = {}
         for chunk in chunks(list(names), _MAX_COLUMNS):
             bound = {f"name_{place}": name for place, name in enumerate(chunk)}
             [row] = await self._database.fetch(_last_of(len(chunk)), {"project_id": self._project_id, **bound})
-            found |= {name: sequence or 0 for name, sequence in zip(chunk, row, strict=True)}
+            released, *last = row
+            found |= {name: max(sequence or 0, released or 0) for name, sequence in zip(chunk, last, strict=True)}
         return found
 
     async def unread_timestamps(self, names: Collection[str] | None, since: dt.datetime, before: dt.datetime) -> int:
@@ -284,6 +296,37 @@ class EventRepository:
             Event.sequence < select(func.max(Event.sequence)).scalar_subquery(),
         )
 
+    async def received_after(self, sequence: int, until: int, limit: int) -> Sequence[tuple[int, int]]:
+        """Return sequence number and time of arrival of the first events in a range, without the last event of all."""
+        rows = await self._session.execute(
+            select(Event.sequence, Event.received_at)
+            .where(
+                Event.project_id == self._project_id,
+                Event.sequence > sequence,
+                Event.sequence <= until,
+                Event.sequence < select(func.max(Event.sequence)).scalar_subquery(),
+            )
+            .order_by(Event.sequence)
+            .limit(limit)
+        )
+        return [(row.sequence, row.received_at) for row in rows]
+
+    async def remove_range(self, after: int, until: int) -> None:
+        """Remove the events in a range of sequence numbers."""
+        is_inside = and_(Event.project_id == self._project_id, Event.sequence > after, Event.sequence <= until)
+        await self._session.execute(delete(Event).where(is_inside).execution_options(synchronize_session=False))
+
+    async def count_after(self, sequence: int) -> int:
+        """Return the number of events after a sequence number."""
+        counted = await self._session.scalar(
+            select(func.count()).where(Event.project_id == self._project_id, Event.sequence > sequence)
+        )
+        return counted or 0
+
+    async def first_time(self) -> int | None:
+        """Return when the first event happened; None without events."""
+        return await self._session.scalar(select(func.min(Event.time)).where(Event.project_id == self._project_id))
+
     async def first_position(self) -> int:
         """Return the sequence number of the first event of all projects; 0 where there is none."""
         return await self._session.scalar(select(func.min(Event.sequence))) or 0
@@ -335,8 +378,8 @@ class EventRepository:
 
     async def stored_after(self, sequence: int, high_water_mark: int, limit: int) -> Sequence[StoredEvent]:
         """Return the first events after a sequence number, as they are stored, by the bounds of ``named_after``."""
-        columns = (Event.sequence, Event.uuid, Event.name, Event.distinct_id, Event.time, Event.received_at)
-        events = select(*columns, Event.properties).where(
+        columns = (Event.sequence, Event.uuid, Event.name, Event.distinct_id)
+        events = select(*columns, Event.person_id, Event.time, Event.received_at, Event.properties).where(
             Event.project_id == self._project_id, Event.sequence > sequence, Event.sequence <= high_water_mark
         )
         rows, _ = await fetch_rows_by_size(
@@ -427,11 +470,12 @@ class EventRepository:
         """Return events, newest first."""
         return (await self._session.scalars(self._page(select(Event), selection, limit))).all()
 
-    async def sizes(self, selection: EventSelection, limit: int) -> Sequence[tuple[int, int]]:
-        """Return the person id and the bytes of each event that ``page`` returns."""
-        columns = select(Event.person_id, size_of((Event.properties, Event.name, Event.distinct_id)))
+    async def sizes(self, selection: EventSelection, limit: int) -> Sequence[tuple[int, int, int, int]]:
+        """Return time, sequence number, person id and bytes of each event that ``page`` returns."""
+        size = size_of((Event.properties, Event.name, Event.distinct_id))
+        columns = select(Event.time, Event.sequence, Event.person_id, size)
         rows = await self._session.execute(self._page(columns, selection, limit))
-        return [(person_id, size) for person_id, size in rows]
+        return [(time, sequence, person_id, size) for time, sequence, person_id, size in rows]
 
     def _page(self, query: Select[*Columns], selection: EventSelection, limit: int) -> Select[*Columns]:
         query = query.where(Event.project_id == self._project_id)

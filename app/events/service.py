@@ -8,7 +8,8 @@ from app.common.page_sizes import fitting
 from app.common.time_slices import TimeSlices
 from app.db.models import Event, Person
 from app.events.filters import EventFilter
-from app.events.repository import EventRepository, EventSelection
+from app.events.history import EventHistory
+from app.events.repository import EventSelection
 from app.people.cohorts.service import CohortService, LoadedCohorts
 from app.people.directory.service import PersonDirectory
 from app.people.persons.service import PersonService
@@ -33,7 +34,7 @@ class EventList:
     """The events of one project, newest first."""
 
     def __init__(
-        self, events: EventRepository, persons: PersonService, directory: PersonDirectory, cohorts: CohortService
+        self, events: EventHistory, persons: PersonService, directory: PersonDirectory, cohorts: CohortService
     ) -> None:
         self._events = events
         self._persons = persons

@@ -12,7 +12,7 @@ from app.db.database import Database
 from app.db.models import Project, utc_now
 from app.insights.answers import NO_VALUE, write_funnel, write_trend
 from app.insights.dates import ALL, DEFAULT_FROM, read_end, read_start
-from app.insights.repository import FirstEventRepository
+from app.insights.first_event import first_event
 from app.insights.requests import CUMULATIVE, InsightRequest
 from app.insights.schemas import FunnelInsightRead, TrendInsightRead
 from app.metrics.counting.fact_query import FactQuery
@@ -130,8 +130,7 @@ class InsightService:
         now, timezone = utc_now(), ZoneInfo(self._project.timezone)
         end = read_end(request.date_to, now, timezone) if request.date_to else None
         if request.date_from == ALL:
-            async with self._database.read() as session:
-                first = await FirstEventRepository(session, self._project.id).time()
+            first = await first_event(self._database, self._project.id)
             start = now if first is None else min(from_microseconds(first), now)
         else:
             start = read_start(request.date_from or DEFAULT_FROM, now, timezone)

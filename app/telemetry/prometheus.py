@@ -75,6 +75,12 @@ COUNTED_UNTIL: Final = Gauge(
 CLICKHOUSE_ERRORS: Final = Counter(
     "abacus_clickhouse_errors", "Statements that ClickHouse did not run, and may run later.", registry=_registry
 )
+ARCHIVED_UNTIL: Final = Gauge(
+    "abacus_events_archived_until_timestamp_seconds",
+    "All events acknowledged before this time are in ClickHouse too. The lag is now minus this.",
+    registry=_registry,
+    multiprocess_mode="livemax",
+)
 CONNECTIONS: Final = Gauge(
     "abacus_database_connections_in_use",
     "Database connections in use.",

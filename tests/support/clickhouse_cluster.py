@@ -1,7 +1,7 @@
 """A cluster of two shards from Debian's packages: ZooKeeper, two servers, and a proxy that speaks for the first.
 
-Its ClickHouse is of 2018 (18.16). The proxy leaves out what that one does not know: compression and indexes of columns,
-and some settings. Everything else reaches the cluster as it was sent.
+Its ClickHouse is of 2018 (18.16). The proxy leaves out what that one does not know: compression, indexes and
+dictionaries of columns, and some settings. Everything else reaches the cluster as it was sent.
 """
 
 import asyncio
@@ -42,6 +42,7 @@ _USERS = """<yandex><profiles><default><max_memory_usage>2000000000</max_memory_
 _OLD_NAMES = {"distributed_foreground_insert": "insert_distributed_sync"}
 _NOT_SETTINGS = {"query", "database", "default_format", "compress", "decompress", "query_id", "session_id"}
 _CODEC = re.compile(r" CODEC\((?:[^()]|\([^()]*\))*\)")
+_LOW_CARDINALITY = re.compile(r"LowCardinality\((\w+)\)")
 _INDEX = re.compile(r", INDEX \w+ \w+ TYPE \w+ GRANULARITY \d+")
 
 
@@ -94,7 +95,7 @@ async def speaking_for(addresses: list[str]) -> AsyncIterator[int]:
         if b"system.settings" in body:  # of the client's greeting; the old table lacks the column
             body = b"SELECT 'readonly' AS name, '0' AS value, toUInt8(0) AS readonly FORMAT Native"
         if body.startswith((b"CREATE", b"ALTER")):
-            body = _INDEX.sub("", _CODEC.sub("", body.decode())).encode()
+            body = _LOW_CARDINALITY.sub(r"\1", _INDEX.sub("", _CODEC.sub("", body.decode()))).encode()
         headers = {"Content-Type": request.content_type}
         async with ClientSession() as session:
             async with session.post(first, params=parameters, data=body, headers=headers) as response:

@@ -22,8 +22,20 @@ from aiohttp import web
 _NOT_SETTINGS = {"query", "database", "query_id", "session_id", "compress", "decompress", "client_protocol_version"}
 _NOT_SETTINGS |= {"wait_end_of_query", "role", "send_progress_in_http_headers", "http_headers_progress_interval_ms"}
 _NOT_SETTINGS |= {"enable_http_compression", "default_format"}
+
+
+def _decompress_frames(body: bytes) -> bytes:
+    """Return the content of lz4 frames that follow each other: the client makes one of each block."""
+    content = []
+    while body:
+        frame = lz4.frame.LZ4FrameDecompressor()
+        content.append(frame.decompress(body))
+        body = frame.unused_data or b""
+    return b"".join(content)
+
+
 _DECOMPRESS = {
-    "lz4": lz4.frame.decompress,
+    "lz4": _decompress_frames,
     "zstd": lambda body: zstandard.ZstdDecompressor().decompressobj().decompress(body),
     "gzip": gzip.decompress,
     "deflate": zlib.decompress,

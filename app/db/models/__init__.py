@@ -21,7 +21,7 @@ from app.db.models.definition import (
     EventVolume,
     PropertyDefinition,
 )
-from app.db.models.event import Event, UnreadTimestamp
+from app.db.models.event import Event, EventArchive, UnreadTimestamp
 from app.db.models.experiment import Experiment, FeatureFlag
 from app.db.models.fact import ActorKey, ClickHouseMigration, Count, Fact, Series, SeriesVariant
 from app.db.models.group import Group, GroupType
@@ -51,6 +51,7 @@ __all__ = [
     "ErasedPerson",
     "ErasedPersonAnswer",
     "Event",
+    "EventArchive",
     "EventDefinition",
     "EventProperty",
     "EventVolume",

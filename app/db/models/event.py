@@ -47,3 +47,21 @@ class UnreadTimestamp(Base):
     name: Mapped[str] = mapped_column(String(200), primary_key=True)
     hour: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)  # of arrival, since 1970 UTC
     events: Mapped[int] = mapped_column(BigInteger)
+
+
+class EventArchive(Base):
+    """How far the events of a project are in ClickHouse, by sequence number.
+
+    Up to ``archived_until`` they are there as well, and up to ``released_until`` there only. ``sending_until`` is the
+    end of a batch, which is committed before the first attempt: where it is ahead, and no process copies, an attempt
+    was interrupted.
+    """
+
+    __tablename__ = "event_archive"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id", ondelete="CASCADE"), primary_key=True)
+    archived_until: Mapped[int] = mapped_column(BigInteger, default=0)
+    sending_until: Mapped[int] = mapped_column(BigInteger, default=0)
+    released_until: Mapped[int] = mapped_column(BigInteger, default=0)
+    # In microseconds; 0 for never. What an interrupted attempt has sent may arrive for some minutes.
+    interrupted_at: Mapped[int] = mapped_column(BigInteger, default=0)

@@ -12,7 +12,8 @@ from app.db.database import Database
 from app.db.models import EventDefinition, PropertyDefinition, utc_now
 from app.events.definitions.names import HIDDEN, Names
 from app.events.definitions.repository import DefinitionRepository, EventChoice, PropertyChoice
-from app.events.repository import EventQueries, EventRepository
+from app.events.history import EventHistory
+from app.events.repository import EventQueries
 from app.people.groups.repository import GroupRepository
 
 # Few enough that a step is short, and many enough that each name is written once for thousands of events.
@@ -49,10 +50,10 @@ class DefinitionService:
             reached = await DefinitionRepository(session, self._project_id).watermark()
             if reached >= until:
                 return False
-            rows, end = await EventRepository(session, self._project_id).named_after(
-                None, reached, until, _EVENTS_AT_A_TIME
-            )
             group_types = await GroupRepository(session, self._project_id).type_indexes()
+        rows, end = await EventHistory(self._database, self._project_id).named_after(
+            None, reached, until, _EVENTS_AT_A_TIME
+        )
         names = Names(to_microseconds(utc_now()), group_types)
         await names.add(rows)
         async with self._database.write(durable=False) as session:

@@ -14,6 +14,7 @@ from app.db.compiled_queries import is_among
 from app.db.database import Database
 from app.db.models import ActivityEntry, Count, Event, PersonMerge, Project, Series, utc_now
 from app.db.upserts import insert_or_advance
+from app.events.repository import RELEASED_UNTIL
 from app.metrics.counting.basis import Basis
 from app.metrics.facts.repository import SeriesGone, is_one_of
 
@@ -72,7 +73,10 @@ class Position:
 
 @functools.lru_cache(maxsize=64)
 def _position_of(names: int | None, dialect_name: str) -> Select[*tuple[Any, ...]]:
-    """Return a query for a position: the number of some series, and the last events of the names, or of all names."""
+    """Return a query for a position: the number of some series, and the last events of the names, or of all names.
+
+    Those that are in ClickHouse only may have any name.
+    """
     project = bindparam("project_id", type_=Integer)
     merge = select(func.max(PersonMerge.sequence)).where(PersonMerge.project_id == project)
     change = select(func.max(ActivityEntry.id)).where(
@@ -89,9 +93,8 @@ def _position_of(names: int | None, dialect_name: str) -> Select[*tuple[Any, ...
             last[0].where(Event.project_id == project, Event.name == bindparam(f"name_{place}"))
             for place in range(names)
         ]
-    return select(
-        *(one.scalar_subquery().label(f"column_{place}") for place, one in enumerate([merge, change, present, *last]))
-    )
+    columns = [*(one.scalar_subquery() for one in (merge, change, present, *last)), RELEASED_UNTIL]
+    return select(*(one.label(f"column_{place}") for place, one in enumerate(columns)))
 
 
 class PositionQueries:

@@ -15,7 +15,9 @@ from app.common.progress import Progress
 from app.common.recently_used import RecentlyUsed
 from app.common.single_flight import SingleFlight
 from app.db.database import Database
-from app.events.repository import EventChunk, EventQueries, EventRepository
+from app.events.archive.repository import archived_events, released_until
+from app.events.history import EventHistory
+from app.events.repository import EventChunk, EventQueries
 from app.metrics.facts.direct_materialization import DirectMaterialization
 from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
 from app.metrics.facts.repository import FactRepository, SeriesGone, SeriesQueries, StoredSeries
@@ -170,6 +172,8 @@ class Materializer:
             if has_waited:
                 watermarks = dict(await SeriesQueries(self._database, project_id).watermarks(matchers))
             if self._facts.is_beside_events:
+                if min(watermarks.values()) < await released_until(self._database, project_id):
+                    archived_events(self._database, project_id)  # which are out of reach
                 await self._materialize_at_once(project_id, matchers, watermarks, high_water_mark, deadline)
             while watermarks := {one: reached for one, reached in watermarks.items() if reached < high_water_mark}:
                 lowest = min(watermarks.values())
@@ -262,8 +266,7 @@ class Materializer:
     async def _read(
         self, project_id: int, names: Sequence[str] | None, watermark: int, until: int, limit: int
     ) -> EventChunk:
-        async with self._database.read() as session:
-            return await EventRepository(session, project_id).named_after(names, watermark, until, limit)
+        return await EventHistory(self._database, project_id).named_after(names, watermark, until, limit)
 
     async def _store(
         self, project_id: int, matchers: Mapping[int, SeriesMatcher], rows: Sequence[EventRow], reached: int

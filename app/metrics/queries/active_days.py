@@ -5,7 +5,7 @@ import numpy as np
 from app.accounts.projects.repository import AccountRepository
 from app.common import limits
 from app.db.database import Database
-from app.events.repository import EventRepository
+from app.events.history import EventHistory
 from app.metrics.aggregation.active_users import Days
 from app.metrics.counting.basis import rest_on_more
 from app.metrics.counting.service import EventsRemoved
@@ -25,8 +25,8 @@ class ActivityService:
         days = buckets(scope, "day", limits.COUNTED_BUCKETS)
         starts = [max(int(start), scope.window.since) for start in days.starts]
         busy = np.zeros(len(days), dtype=np.bool_)
+        found = await EventHistory(self._database, self._project_id).busy_buckets(starts, scope.window.until)
         async with self._database.read() as session:
-            found = await EventRepository(session, self._project_id).busy_buckets(starts, scope.window.until)
             # Read afterwards, because a removal of events is recorded before it begins.
             events_since = await AccountRepository(session).events_since(self._project_id)
         if scope.window.since < events_since:

@@ -11,10 +11,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from app.accounts.projects.repository import AccountRepository
 from app.db import clickhouse_schema
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
 from app.db.migrations import Revisions
+from app.events.archive.repository import ArchiveRepository
+from app.events.repository import EventRepository
 from app.operations.doctor import storage
 from app.operations.doctor.repository import ServerRepository
 from app.settings import Settings
@@ -60,6 +63,8 @@ class Doctor:
                     yield finding
             if self._database.clickhouse is not None:
                 yield await self._look_at_clickhouse(self._database.clickhouse)
+                if self._database.clickhouse.event_retention is not None:
+                    yield await self._look_at_archive()
         if self._url is None:
             yield Finding("address", "not checked: set ABACUS_PUBLIC_URL, or pass --url")
             return
@@ -136,6 +141,14 @@ class Doctor:
         if not is_migrated:
             return Finding("clickhouse", f"{version}, without all of its tables", "Run `abacus migrate`.")
         return Finding("clickhouse", f"{version}, with all of its tables")
+
+    async def _look_at_archive(self) -> Finding:
+        async with self._database.read() as session:
+            waiting = 0
+            for project in await AccountRepository(session).projects():
+                state = await ArchiveRepository(session, project.id).get()
+                waiting += await EventRepository(session, project.id).count_after(state.archived_until if state else 0)
+        return Finding("archive", f"{waiting:,} events are not in ClickHouse yet")
 
     def _look_at_file(self) -> Iterator[Finding]:
         path = Path(self._settings.url.database or "").absolute()

@@ -12,6 +12,7 @@ from app.common.time_slices import TimeSlices
 from app.db.bulk import chunks
 from app.db.database import Database
 from app.db.models import Project, User
+from app.events.archive.removal import ArchiveRemoval
 from app.events.repository import EventQueries, EventRepository
 from app.experiments.repository import ExperimentRepository
 from app.operations.maintenance.service import MaintenanceService
@@ -162,6 +163,8 @@ class ErasureService:
                 removed += await EventRepository(session, self._project_id).remove_of_persons(numbers, reached, step)
             reached = step
             yield
+        if not await ArchiveRemoval(self._database, self._project_id).remove_of_persons(numbers):
+            return  # to the next time
         await self._maintenance.forget_breakdowns()
         async with self._database.write() as session:
             await ErasedPersonRepository(session, self._project_id).finish(erased)

@@ -5,6 +5,7 @@ import datetime as dt
 from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.models import Project
+from app.events.archive.removal import ArchiveRemoval
 from app.events.repository import EventQueries, EventRepository
 from app.experiments.repository import ExperimentRepository
 from app.operations.maintenance.scheduler import MaintenanceFactory
@@ -31,7 +32,8 @@ class RetentionService:
         high_water_mark = await EventQueries(self._database, self._project.id).high_water_mark()
         async with self._database.read() as session:
             events = EventRepository(session, self._project.id)
-            return await events.count_before(to_microseconds(before), high_water_mark)
+            here = await events.count_before(to_microseconds(before), high_water_mark)
+        return here + await ArchiveRemoval(self._database, self._project.id).count_before(to_microseconds(before))
 
     async def prune(self, before: dt.datetime) -> int:
         """Remove the events that happened before a moment and return how many.
@@ -49,5 +51,5 @@ class RetentionService:
                 events = EventRepository(session, self._project.id)
                 some = await events.remove_before(moment, high_water_mark, CHUNK)
             if not some:
-                return removed
+                return removed + await ArchiveRemoval(self._database, self._project.id).remove_before(moment)
             removed += some

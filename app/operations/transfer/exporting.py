@@ -16,7 +16,8 @@ from app.common.errors import AppError
 from app.common.timestamps import from_microseconds, write_moment
 from app.db.database import Database
 from app.db.models import Experiment, FeatureFlag, Project
-from app.events.repository import EventQueries, EventRepository, StoredEvent
+from app.events.history import EventHistory
+from app.events.repository import EventQueries, StoredEvent
 from app.experiments.documents import STORED_AS_SENT
 from app.experiments.repository import ExperimentRepository
 from app.experiments.results.service import ResultsService
@@ -96,10 +97,9 @@ class ProjectExport:
     async def _events(self) -> AsyncIterator[list[bytes]]:
         last = 0
         high_water_mark = await EventQueries(self._database, self._project.id).high_water_mark()
+        events = EventHistory(self._database, self._project.id)
         while True:
-            async with self._database.read() as session:
-                events = EventRepository(session, self._project.id)
-                page = await events.stored_after(last, high_water_mark, _EVENTS_AT_A_TIME)
+            page = await events.stored_after(last, high_water_mark, _EVENTS_AT_A_TIME)
             if not page:
                 return
             last = page[-1].sequence

@@ -1,7 +1,8 @@
-"""Facts in ClickHouse count every event once when PostgreSQL fails, ClickHouse is killed, or the service is."""
+"""Facts and events in ClickHouse are there once when PostgreSQL fails, ClickHouse is killed, or the service is."""
 
 import asyncio
 import contextlib
+import datetime as dt
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,7 @@ from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS
 from app.db.models import Organization, Project
+from app.events.archive.archiver import EventArchiver
 from app.events.repository import EventRepository, NewEvent
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
@@ -29,7 +31,8 @@ from tests.support.postgresql import PostgresServer
 
 pytestmark = pytest.mark.exhaustive
 
-MOST_STATEMENTS = 100
+MOST_STATEMENTS = 200
+STATEMENTS = ("execute", "columns", "rows", "insert_columns", "_insert")
 CHUNK = 5
 
 
@@ -81,11 +84,19 @@ class Shop:
         self._sent += count
 
     async def count(self) -> None:
+        """Move all events to ClickHouse, and count them."""
+        await archive(self._database, self._project_id)
         facts = FactService(self._database, Materializer(self._database, chunk=CHUNK), self._project_id)
         counts = await facts.counts(METRICS)
         recounted = await facts.counts(METRICS, recompute=True)
         assert repr([shown(one) for one in counts]) == repr([shown(one) for one in recounted])
         assert int(counts[0].reached[:, 0].sum()) == int(counts[1].values.sum()) == self._sent
+
+
+async def archive(database: Database, project_id: int) -> None:
+    assert database.clickhouse is not None
+    async for _ in EventArchiver(database, database.clickhouse, project_id, batch=CHUNK).steps(dt.timedelta(0)):
+        pass
 
 
 @pytest.mark.parametrize("fault", ["refuse", "die"])
@@ -120,7 +131,7 @@ async def test_killed_clickhouse_leaves_nothing_counted_twice(
     there = database.clickhouse
     assert there is not None
     shop = Shop(database, await create_project(database))
-    for place in range(1, 8, 2):
+    for place in range(1, 20, 3):
         await shop.send()
         left = [place]
 
@@ -136,7 +147,7 @@ async def test_killed_clickhouse_leaves_nothing_counted_twice(
             return attempt
 
         with monkeypatch.context() as patch:
-            for name in ("execute", "columns", "_insert"):
+            for name in STATEMENTS:
                 patch.setattr(there, name, kill_at(getattr(there, name)))
             with contextlib.suppress(OSError):
                 await shop.count()
@@ -146,7 +157,7 @@ async def test_killed_clickhouse_leaves_nothing_counted_twice(
     await database.close()
 
 
-@pytest.mark.parametrize("place", [1, 2, 3, 4])
+@pytest.mark.parametrize("place", [1, 2, 5, 7, 8, 10, 13])
 @pytest.mark.parametrize("is_done_first", [False, True])
 async def test_killed_service_leaves_nothing_counted_twice(url: str, place: int, is_done_first: bool) -> None:
     database = Database(settings_of(url))
@@ -182,8 +193,9 @@ def _count_until_killed(url: str, clickhouse_url: str, project_id: int, place: i
 
             return attempt
 
-        for name in ("execute", "columns", "_insert"):
+        for name in STATEMENTS:
             setattr(there, name, kill_at(getattr(there, name)))
+        await archive(database, project_id)
         await FactService(database, Materializer(database, chunk=CHUNK), project_id).counts(METRICS)
 
     asyncio.run(count())

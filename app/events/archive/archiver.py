@@ -1,0 +1,129 @@
+"""Copies events to ClickHouse, and removes those from the database that are old enough.
+
+The bounds of a batch are committed before it is sent, and it counts as archived once it can be read there. Whatever
+ends in between, the same range is sent again. Readers take events from ClickHouse up to the mark of what was removed
+here, which moves in the transaction that removes them.
+"""
+
+import datetime as dt
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from app.common.timestamps import to_microseconds
+from app.db.bulk import insert_missing_rows
+from app.db.clickhouse import ClickHouse, ClickHouseUnavailable
+from app.db.database import Database
+from app.db.models import Event, utc_now
+from app.events.archive.repository import ArchiveRepository
+from app.events.archive.store import ArchivedEvents
+from app.events.repository import EventQueries, EventRepository
+
+logger = logging.getLogger("abacus")
+
+BATCH: Final = 20_000
+# Few enough that nobody who stores or reads events waits long.
+_RELEASED_AT_A_TIME: Final = 10_000
+# As long an insert may go on after its client has given up.
+LONGEST_INSERT: Final = dt.timedelta(minutes=10)
+_COLUMNS: Final = (
+    "project_id", "sequence", "uuid", "name", "distinct_id", "person_id", "time", "received_at", "properties",
+)  # fmt: skip
+
+
+class EventArchiver:
+    """Moves the events of one project."""
+
+    def __init__(
+        self,
+        database: Database,
+        clickhouse: ClickHouse,
+        project_id: int,
+        report: Callable[[int], None] = lambda _: None,
+        batch: int = BATCH,
+    ) -> None:
+        self._database = database
+        self._archived = ArchivedEvents(clickhouse, project_id)
+        self._project_id = project_id
+        self._report = report  # gets the number of events that were moved since the last call
+        self._batch = batch
+
+    async def steps(self, retention: dt.timedelta) -> AsyncIterator[None]:
+        """Copy all events, and remove old ones here; pause after each batch. It can be interrupted and repeated."""
+        until = await EventQueries(self._database, self._project_id).high_water_mark()
+        while await self._copy(until):
+            yield
+        received_before = to_microseconds(utc_now() - retention)
+        while await self._release(received_before):
+            yield
+
+    async def _copy(self, until: int) -> bool:
+        """Copy the next batch; return whether there was one."""
+        async with self._database.write() as session:
+            state = await ArchiveRepository(session, self._project_id).lock()
+            after = state.archived_until
+            if state.sending_until > after:
+                state.interrupted_at = to_microseconds(utc_now())
+            elif after < until:
+                events = EventRepository(session, self._project_id)
+                state.sending_until, _ = await events.page_of(None, after, until, self._batch)
+            end = state.sending_until
+        if end <= after:
+            return False
+        async with self._database.write() as session:
+            state = await ArchiveRepository(session, self._project_id).lock()
+            if (state.archived_until, state.sending_until) == (after, end):  # otherwise another process was faster
+                await self._send(EventRepository(session, self._project_id), after, end)
+                state.archived_until = end
+        return True
+
+    async def _send(self, events: EventRepository, after: int, end: int) -> None:
+        # What an attempt has left, or events of a time that PostgreSQL was restored to before: their numbers are given
+        # again.
+        await self._archived.remove_after(after)
+        sent, reached = 0, after
+        while found := await events.stored_after(reached, end, self._batch):
+            await self._archived.insert(found)
+            sent, reached = sent + len(found), found[-1].sequence
+            self._report(len(found))
+        if sent and await self._archived.count(after, end) < sent:
+            raise ClickHouseUnavailable("events that were inserted cannot be read yet")
+
+    async def _release(self, received_before: int) -> bool:
+        """Remove the next events from the database that were received before a time; return whether there were any."""
+        async with self._database.write() as session:
+            state = await ArchiveRepository(session, self._project_id).lock()
+            events = EventRepository(session, self._project_id)
+            found = await events.received_after(state.released_until, state.archived_until, _RELEASED_AT_A_TIME)
+            old = [sequence for sequence, _ in itertools.takewhile(lambda one: one[1] < received_before, found)]
+            if not old:
+                return False
+            there = await self._archived.count(state.released_until, old[-1])
+            if there < len(old):  # a backup that is too old was restored, say
+                raise ClickHouseUnavailable(
+                    f"project {self._project_id}: ClickHouse has {there} events from {old[0]} to {old[-1]}, and"
+                    f" PostgreSQL {len(old)}: they stay in PostgreSQL"
+                )
+            await events.remove_range(state.released_until, old[-1])
+            state.released_until = old[-1]
+        return True
+
+    async def move_out(self) -> int:
+        """Move all events back to the database, the last ones first; return how many. It can be interrupted."""
+        moved, is_all = 0, False
+        while not is_all:
+            async with self._database.write() as session:
+                state = await ArchiveRepository(session, self._project_id).lock()
+                found = await self._archived.last_before(state.released_until, self._batch)
+                rows = [(self._project_id, *event) for event in found]
+                await insert_missing_rows(session, Event, _COLUMNS, rows)  # an event may have been sent again since
+                is_all = not found
+                state.released_until = 0 if is_all else found[-1].sequence - 1
+            moved += len(found)
+            self._report(len(found))
+        async with self._database.write() as session:
+            state = await ArchiveRepository(session, self._project_id).lock()
+            await self._archived.remove_all()
+            state.archived_until = state.sending_until = 0
+        return moved

@@ -1,0 +1,159 @@
+"""The events of a project in ClickHouse.
+
+An insert whose answer got lost is repeated, so that an event may be stored twice: it is read once.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import uuid4
+
+from app.common import limits
+from app.db.clickhouse import ClickHouse, literal
+from app.db.models import Event
+from app.events.repository import NO_PERSON, EventChunk, EventSelection, StoredEvent
+
+_TYPES: Final = {
+    "project": "UInt32",
+    "sequence": "Int64",
+    "uuid": "UUID",
+    "name": "LowCardinality(String)",
+    "distinct_id": "String",
+    "person": "Int64",
+    "time": "Int64",
+    "received": "Int64",
+    "properties": "String",
+}
+_STORED: Final = "sequence, uuid, name, distinct_id, person, time, received, properties"
+_MATCHED: Final = "sequence, person, time, name, properties"
+
+
+class ArchivedEvents:
+    """Bound to one project when built, so no statement can forget the tenant."""
+
+    def __init__(self, clickhouse: ClickHouse, project_id: int) -> None:
+        self._clickhouse = clickhouse
+        self._table = clickhouse.table("event")
+        self._project_id = project_id
+
+    async def insert(self, events: Sequence[StoredEvent]) -> None:
+        columns = await asyncio.to_thread(_columns, self._project_id, events)
+        await self._clickhouse.insert_columns("event", _TYPES, columns, uuid4().hex)
+
+    async def count(self, after: int, until: int) -> int:
+        """Return the number of events in a range of sequence numbers."""
+        return await self._number("uniqExact(sequence)", self._inside(after, until))
+
+    async def named_after(self, names: Sequence[str] | None, after: int, until: int, limit: int) -> EventChunk:
+        """Return the first events of some names in a range, by the bounds of ``EventRepository.named_after``."""
+        condition = f"{self._inside(after, until)} AND person != {NO_PERSON}"
+        if names is not None:
+            condition += f" AND name IN ({', '.join(map(literal, names))})"
+        rows, is_full = await self._first(_MATCHED, condition, limit)
+        return EventChunk(rows, rows[-1][0] if rows and is_full else until)
+
+    async def stored_after(self, after: int, until: int, limit: int) -> list[StoredEvent]:
+        """Return the first events in a range, by the bounds of ``EventRepository.named_after``."""
+        rows, _ = await self._first(_STORED, self._inside(after, until), limit)
+        return [StoredEvent(*row) for row in rows]
+
+    async def last_before(self, until: int, limit: int) -> list[StoredEvent]:
+        """Return the last events up to a sequence number, by the bounds of ``EventRepository.named_after``."""
+        rows, _ = await self._first(_STORED, self._inside(0, until), limit, "DESC")
+        return [StoredEvent(*row) for row in rows]
+
+    async def page(self, selection: EventSelection, until: int, limit: int) -> list[Event]:
+        """Return events up to a sequence number, newest first."""
+        rows = await self._page(_STORED, selection, until, limit)
+        fields = ("sequence", "uuid", "name", "distinct_id", "person_id", "time", "received_at", "properties")
+        return [Event(project_id=self._project_id, **dict(zip(fields, row, strict=True))) for row in rows]
+
+    async def sizes(self, selection: EventSelection, until: int, limit: int) -> list[tuple[int, int, int, int]]:
+        """Return time, sequence number, person id and bytes of each event that ``page`` returns."""
+        size = "length(properties) + length(name) + length(distinct_id)"
+        rows = await self._page(f"time, sequence, person, {size} AS size", selection, until, limit)
+        return [(row[0], row[1], row[2], row[3]) for row in rows]
+
+    async def busy_buckets(self, starts: Sequence[int], before: int, until: int) -> list[int]:
+        """Return the indexes of the time buckets that contain events up to a sequence number."""
+        listed = ", ".join(map(literal, starts))
+        rows = await self._clickhouse.rows(
+            f"SELECT DISTINCT arrayCount(start -> start <= time, [{listed}]) - 1 AS bucket FROM {self._table}"  # noqa: S608  # our own names, and numbers
+            f" WHERE {self._inside(0, until)} AND time >= {starts[0]:d} AND time < {before:d} ORDER BY bucket"
+        )
+        return [int(bucket) for (bucket,) in rows]
+
+    async def first_time(self, until: int) -> int | None:
+        """Return when the first event up to a sequence number happened; None without events."""
+        inside = self._inside(0, until)
+        return await self._number("min(time)", inside) if await self._number("count()", inside) else None
+
+    async def count_before(self, moment: int, until: int) -> int:
+        """Return the number of events up to a sequence number that happened before a time."""
+        return await self._number("uniqExact(sequence)", f"{self._inside(0, until)} AND time < {moment:d}")
+
+    async def remove_before(self, moment: int, until: int) -> None:
+        await self._remove(f"{self._inside(0, until)} AND time < {moment:d}")
+
+    async def remove_of_persons(self, person_ids: Sequence[int], until: int) -> None:
+        await self._remove(f"{self._inside(0, until)} AND person IN ({', '.join(map(literal, person_ids))})")
+
+    async def remove_after(self, sequence: int) -> None:
+        await self._remove(f"project = {self._project_id:d} AND sequence > {sequence:d}")
+
+    async def remove_all(self) -> None:
+        await self._remove(f"project = {self._project_id:d}")
+
+    async def _remove(self, condition: str) -> None:
+        if await self._number("count()", condition):
+            await self._clickhouse.remove("event", condition)
+
+    async def _number(self, expression: str, condition: str) -> int:
+        found = await self._clickhouse.execute(f"SELECT {expression} FROM {self._table} WHERE {condition}")  # noqa: S608  # made here
+        return int(str(found))
+
+    async def _first(
+        self, columns: str, condition: str, limit: int, order: str = "ASC"
+    ) -> tuple[Sequence[tuple[Any, ...]], bool]:
+        """Return the first events that meet a condition, and whether the limits leave others out."""
+        first = (
+            f"SELECT {columns} FROM {self._table} WHERE {condition}"  # noqa: S608  # made here
+            f" ORDER BY sequence {order} LIMIT 1 BY sequence LIMIT {limit:d}"
+        )
+        summed = (
+            f"SELECT *, sum(length(properties)) OVER (ORDER BY sequence {order}) AS bytes, count() OVER () AS found"  # noqa: S608
+            f" FROM ({first})"
+        )
+        fits = f"bytes - length(properties) < {limits.ROWS_BYTES.value:d}"
+        rows = await self._clickhouse.rows(
+            f"SELECT {columns}, found FROM ({summed}) WHERE {fits} ORDER BY sequence {order}"  # noqa: S608
+        )
+        found = rows[0][-1] if rows else 0
+        return [row[:-1] for row in rows], found >= limit or len(rows) < found
+
+    async def _page(self, columns: str, selection: EventSelection, until: int, limit: int) -> Sequence[tuple[Any, ...]]:
+        conditions = [self._inside(0, until)]
+        if selection.name is not None:
+            conditions.append(f"name = {literal(selection.name)}")
+        if selection.distinct_id is not None:
+            conditions.append(f"distinct_id = {literal(selection.distinct_id)}")
+        if selection.person_ids is not None:
+            conditions.append(f"person IN ({', '.join(map(literal, selection.person_ids)) or 'NULL'})")
+        if selection.after is not None:
+            conditions.append(f"time > {selection.after:d}")
+        if selection.before is not None:
+            conditions.append(f"time < {selection.before:d}")
+        if selection.cursor is not None:
+            time, sequence = selection.cursor
+            conditions.append(f"(time, sequence) < ({time:d}, {sequence:d})")
+        return await self._clickhouse.rows(
+            f"SELECT {columns} FROM {self._table} WHERE {' AND '.join(conditions)}"  # noqa: S608  # literals
+            f" ORDER BY time DESC, sequence DESC LIMIT 1 BY sequence LIMIT {limit:d}"
+        )
+
+    def _inside(self, after: int, until: int) -> str:
+        return f"project = {self._project_id:d} AND sequence > {after:d} AND sequence <= {until:d}"
+
+
+def _columns(project_id: int, events: Sequence[StoredEvent]) -> list[Sequence[object]]:
+    return [[project_id] * len(events), *(list(column) for column in zip(*events, strict=True))]

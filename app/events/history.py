@@ -1,0 +1,104 @@
+"""All events of a project: up to a sequence number they are in ClickHouse, and after it in the database."""
+
+import heapq
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from app.db.database import Database
+from app.db.models import Event
+from app.events.archive.repository import archived_events, released_until
+from app.events.archive.store import ArchivedEvents
+from app.events.repository import EventChunk, EventRepository, EventSelection, StoredEvent
+
+T = TypeVar("T")
+
+
+class EventHistory:
+    """Bound to one project when built. Each event is read once, also while events move to ClickHouse."""
+
+    def __init__(self, database: Database, project_id: int) -> None:
+        self._database = database
+        self._project_id = project_id
+
+    async def named_after(self, names: Sequence[str] | None, sequence: int, until: int, limit: int) -> EventChunk:
+        """Return the first events after a sequence number; see ``EventRepository.named_after``."""
+        return await self._after(
+            sequence,
+            lambda events: events.named_after(names, sequence, until, limit),
+            lambda archived, end: archived.named_after(names, sequence, min(until, end), limit),
+        )
+
+    async def stored_after(self, sequence: int, until: int, limit: int) -> Sequence[StoredEvent]:
+        """Return the first events after a sequence number; see ``EventRepository.stored_after``."""
+
+        async def read_archived(archived: ArchivedEvents, end: int) -> Sequence[StoredEvent]:
+            found = await archived.stored_after(sequence, min(until, end), limit)
+            return found or await self.stored_after(end, until, limit)  # the last ones there may have been removed
+
+        return await self._after(sequence, lambda events: events.stored_after(sequence, until, limit), read_archived)
+
+    async def page(self, selection: EventSelection, limit: int) -> Sequence[Event]:
+        """Return events, newest first."""
+        here, there = await self._both(
+            lambda events: events.page(selection, limit), lambda archived, end: archived.page(selection, end, limit)
+        )
+        return _newest(here, there or (), lambda event: (event.time, event.sequence), limit)
+
+    async def sizes(self, selection: EventSelection, limit: int) -> Sequence[tuple[int, int]]:
+        """Return the person id and the bytes of each event that ``page`` returns."""
+        here, there = await self._both(
+            lambda events: events.sizes(selection, limit), lambda archived, end: archived.sizes(selection, end, limit)
+        )
+        found = _newest(here, there or (), lambda one: one[:2], limit)
+        return [(person_id, size) for _, _, person_id, size in found]
+
+    async def busy_buckets(self, starts: Sequence[int], before: int) -> list[int]:
+        """Return the indexes of the time buckets that contain events; the last bucket ends at ``before``."""
+        here, there = await self._both(
+            lambda events: events.busy_buckets(starts, before),
+            lambda archived, end: archived.busy_buckets(starts, before, end),
+        )
+        return sorted({*here, *(there or ())})
+
+    async def first_time(self) -> int | None:
+        """Return when the first event happened; None without events."""
+        here, there = await self._both(
+            lambda events: events.first_time(), lambda archived, end: archived.first_time(end)
+        )
+        return min((one for one in (here, there) if one is not None), default=None)
+
+    async def _after(
+        self,
+        sequence: int,
+        read: Callable[[EventRepository], Awaitable[T]],
+        read_archived: Callable[[ArchivedEvents, int], Awaitable[T]],
+    ) -> T:
+        """Read what follows a sequence number from where it is."""
+        while True:
+            end = await released_until(self._database, self._project_id)
+            if sequence < end:
+                return await read_archived(archived_events(self._database, self._project_id), end)
+            async with self._database.read() as session:
+                found = await read(EventRepository(session, self._project_id))
+            # Events that were removed from the database before they were read are in ClickHouse.
+            if await released_until(self._database, self._project_id) == end:
+                return found
+
+    async def _both(
+        self,
+        read: Callable[[EventRepository], Awaitable[T]],
+        read_archived: Callable[[ArchivedEvents, int], Awaitable[T]],
+    ) -> tuple[T, T | None]:
+        """Read from both places, with the same mark between them."""
+        while True:
+            end = await released_until(self._database, self._project_id)
+            there = await read_archived(archived_events(self._database, self._project_id), end) if end else None
+            async with self._database.read() as session:
+                here = await read(EventRepository(session, self._project_id))
+            if await released_until(self._database, self._project_id) == end:
+                return here, there
+
+
+def _newest(here: Sequence[T], there: Sequence[T], key: Callable[[T], tuple[int, ...]], limit: int) -> list[T]:
+    """Merge two lists that are in descending order."""
+    return list(heapq.merge(here, there, key=key, reverse=True))[:limit]

@@ -1,0 +1,273 @@
+"""Events are in one of both stores, and are counted and listed once, whatever fails in between."""
+
+import contextlib
+import datetime as dt
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy import func, select, update
+
+from app.common.errors import Unavailable
+from app.common.timestamps import to_microseconds
+from app.db.clickhouse import ClickHouse, ClickHouseUnavailable
+from app.db.database import Database
+from app.db.models import Event, EventArchive, Project, utc_now
+from app.events.archive.archiver import EventArchiver
+from app.events.archive.store import ArchivedEvents
+from app.events.history import EventHistory
+from app.events.repository import EventQueries, StoredEvent
+from app.metrics.counting.service import FactService
+from app.metrics.facts.materializer import Materializer
+from app.operations.maintenance.erasure import ErasureService
+from app.operations.maintenance.retention import RetentionService
+from app.operations.maintenance.wiring import build_maintenance
+from tests.metrics.counting.test_incremental import shown
+from tests.metrics.facts.test_clickhouse import funnel, without_clickhouse
+from tests.support.service import Service, event
+
+pytestmark = [pytest.mark.clickhouse("always"), pytest.mark.one_database("clickhouse")]
+
+AT = "2022-11-01T05:00:00Z"
+NOW = dt.timedelta(0)  # events leave PostgreSQL as soon as they are in ClickHouse
+HOSTILE = r"""it's "quoted\' {braces} ☃"""
+
+
+@pytest.fixture
+def there(database: Database) -> ClickHouse:
+    assert database.clickhouse is not None
+    return database.clickhouse
+
+
+def visits(count: int, person: str = "ann", name: str = "visit") -> list[dict[str, Any]]:
+    properties = {"$feature/checkout": "test", "text": HOSTILE}
+    return [event(name, f"{person} {number}", timestamp=AT, properties=properties) for number in range(count)]
+
+
+async def archive(database: Database, there: ClickHouse, project_id: int, **options: Any) -> None:
+    async for _ in EventArchiver(database, there, project_id, **options).steps(NOW):
+        pass
+
+
+async def kept_here(database: Database, project_id: int) -> int:
+    async with database.read() as session:
+        return await session.scalar(select(func.count()).where(Event.project_id == project_id)) or 0
+
+
+async def all_events(database: Database, project_id: int) -> list[StoredEvent]:
+    found: list[StoredEvent] = []
+    until = await EventQueries(database, project_id).high_water_mark()
+    history = EventHistory(database, project_id)
+    while page := await history.stored_after(found[-1].sequence if found else 0, until, 7):
+        found += page
+    return found
+
+
+async def listed(service: Service) -> list[dict[str, Any]]:
+    """All events as the API lists them, page by page."""
+    found: list[dict[str, Any]] = []
+    path: str | None = f"/api/projects/{service.project_id}/events/?limit=4"
+    while path:
+        response = await service.client.get(path, headers={"Authorization": f"Bearer {service.key}"})
+        assert response.status_code == 200, response.text
+        page = response.json()
+        found += page["results"]
+        path = page["next"]
+    return found
+
+
+async def test_events_are_listed_exported_and_counted_from_both(
+    service: Service, database: Database, there: ClickHouse
+) -> None:
+    await service.capture(*visits(9), event(HOSTILE, "bob", timestamp=AT, properties={"text": HOSTILE}))
+    before, stored = await listed(service), await all_events(database, service.project_id)
+
+    await archive(database, there, service.project_id, batch=4)
+    assert await kept_here(database, service.project_id) <= 1  # the last one of all projects stays
+    assert await listed(service) == before
+    assert await all_events(database, service.project_id) == stored
+    [named] = (await service.read(f"/events/?{urlencode({'event': HOSTILE})}"))["results"]
+    assert named["properties"]["text"] == HOSTILE
+
+    await service.capture(*visits(3, "cleo"), event("buy", "ann 1", timestamp="2022-11-01T06:00:00Z"))
+    facts = FactService(database, Materializer(database, chunk=4), service.project_id)
+    [counts] = await facts.counts([funnel()])  # of a metric that is new
+    assert counts.reached.sum(axis=0).tolist() == [12, 1]
+    assert len(await listed(service)) == 14
+
+
+async def test_names_that_are_only_there_are_counted(service: Service, database: Database, there: ClickHouse) -> None:
+    """A count that was up to date is not taken for current when later events have left PostgreSQL since."""
+    await service.capture(*visits(5))
+    facts = FactService(database, Materializer(database), service.project_id)
+    await facts.counts([funnel()])
+    await service.capture(*visits(2, "bob"), *visits(1, name="other"))
+    await archive(database, there, service.project_id)
+
+    [counts] = await facts.counts([funnel()])
+
+    assert int(counts.reached[:, 0].sum()) == 7
+
+
+class Striking:
+    """Lets the n-th statement to either store fail: before it does anything, or after it has done all."""
+
+    def __init__(self, database: Database, there: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.place, self.is_done_first, self.count = -1, False, 0
+        for name in ("execute", "rows", "columns", "insert_columns", "_insert"):
+            monkeypatch.setattr(there, name, self._wrap(getattr(there, name)))
+        self._engines = [database.engine.sync_engine, database.reading_engine.sync_engine]
+
+    def _wrap(self, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def attempt(*arguments: Any, **options: Any) -> Any:
+            fails = self._is_next()
+            if fails and not self.is_done_first:
+                raise ClickHouseUnavailable("away")
+            answer = await call(*arguments, **options)
+            if fails:
+                raise ClickHouseUnavailable("away before it could say so")
+            return answer
+
+        return attempt
+
+    def _is_next(self) -> bool:
+        self.count += 1
+        return self.count - 1 == self.place
+
+    def _before(self, *_: Any) -> None:
+        if self._is_next():
+            raise ConnectionError("away")
+
+    @contextlib.contextmanager
+    def at(self, place: int) -> Iterator[None]:
+        """Strike the statement at a place: PostgreSQL's, among them each COMMIT, before they do anything."""
+        self.place, self.count = place, 0
+        hooks = [(engine, name) for engine in self._engines for name in ("before_cursor_execute", "commit")]
+        for engine, name in hooks:
+            sqlalchemy_event.listen(engine, name, self._before)
+        try:
+            yield
+        finally:
+            self.place = -1
+            for engine, name in hooks:
+                sqlalchemy_event.remove(engine, name, self._before)
+
+
+@pytest.mark.parametrize("is_done_first", [False, True])
+async def test_whatever_statement_fails_every_event_is_archived_once(
+    service: Service, database: Database, there: ClickHouse, monkeypatch: pytest.MonkeyPatch, is_done_first: bool
+) -> None:
+    striking = Striking(database, there, monkeypatch)
+    striking.is_done_first = is_done_first
+    failures = place = sent = 0
+    while failures == place:
+        await service.capture(*visits(5, str(place)))
+        sent += 5
+        with striking.at(place):
+            try:
+                await archive(database, there, service.project_id, batch=3)
+            except ConnectionError:
+                failures += 1
+        stored = await all_events(database, service.project_id)
+        assert len(stored) == len({one.sequence for one in stored}) == sent
+        place += 1
+    assert failures > 15
+    await archive(database, there, service.project_id)
+    facts = FactService(database, Materializer(database, chunk=50), service.project_id)
+    [counts] = await facts.counts([funnel()])
+    [recounted] = await facts.counts([funnel()], recompute=True)
+    assert shown(counts) == shown(recounted)
+    assert int(counts.reached[:, 0].sum()) == sent
+    assert await kept_here(database, service.project_id) <= 1
+
+
+async def test_events_that_clickhouse_has_lost_stay_here(
+    service: Service, database: Database, there: ClickHouse
+) -> None:
+    """After a restore of an old backup, say."""
+    await service.capture(*visits(6))
+    async for _ in EventArchiver(database, there, service.project_id).steps(dt.timedelta(days=1)):
+        pass
+    await there.remove("event", f"project = {service.project_id}")
+
+    with pytest.raises(ClickHouseUnavailable, match="they stay in PostgreSQL"):
+        await archive(database, there, service.project_id)
+
+    assert await kept_here(database, service.project_id) == 6
+
+
+async def test_events_of_a_time_before_postgresql_was_restored_are_not_taken_for_later_ones(
+    service: Service, database: Database, there: ClickHouse
+) -> None:
+    await service.capture(*visits(6))
+    stored = await all_events(database, service.project_id)
+    await ArchivedEvents(there, service.project_id).insert([one._replace(name="lost") for one in stored])
+
+    await archive(database, there, service.project_id)
+
+    assert await all_events(database, service.project_id) == stored
+
+
+async def test_erased_persons_and_pruned_events_leave_both(
+    service: Service, database: Database, there: ClickHouse
+) -> None:
+    await service.capture(*visits(4), *visits(3, "bob", name="early"))
+    await archive(database, there, service.project_id)
+    async with database.read() as session:
+        project = await session.get_one(Project, service.project_id)
+    maintenance = build_maintenance(database, Materializer(database), project)
+    erasure = ErasureService(database, maintenance, project)
+    await erasure.erase_all([], None, distinct_ids=["ann 1"], removes_events=True)
+    left = [one.distinct_id for one in await all_events(database, service.project_id)]
+    assert (len(left), "ann 1" in left) == (6, False)
+
+    retention = RetentionService(database, lambda _: maintenance, project)
+    before = utc_now()
+    counted = await retention.preview(before)
+    assert counted == await retention.prune(before) >= 5
+    assert len(await all_events(database, service.project_id)) == 6 - counted
+
+
+async def test_erasure_waits_for_what_an_interrupted_attempt_has_sent(
+    service: Service, database: Database, there: ClickHouse
+) -> None:
+    await service.capture(*visits(4))
+    theirs = next(one for one in await all_events(database, service.project_id) if one.distinct_id == "ann 1")
+    await archive(database, there, service.project_id)
+    async with database.write() as session:
+        await session.execute(
+            update(EventArchive)
+            .where(EventArchive.project_id == service.project_id)
+            .values(interrupted_at=to_microseconds(utc_now()))
+        )
+    async with database.read() as session:
+        project = await session.get_one(Project, service.project_id)
+    erasure = ErasureService(database, build_maintenance(database, Materializer(database), project), project)
+    await erasure.erase_all([], None, distinct_ids=["ann 1"], removes_events=True)
+    await ArchivedEvents(there, service.project_id).insert([theirs])
+    async with database.write() as session:
+        await session.execute(
+            update(EventArchive).where(EventArchive.project_id == service.project_id).values(interrupted_at=0)
+        )
+
+    assert [step async for step in erasure.steps()] != []
+    assert theirs not in await all_events(database, service.project_id)
+    assert [step async for step in erasure.steps()] == []
+
+
+async def test_events_move_back(service: Service, database: Database, there: ClickHouse) -> None:
+    await service.capture(*visits(9))
+    stored = await all_events(database, service.project_id)
+    await archive(database, there, service.project_id)
+    with without_clickhouse(database), pytest.raises(Unavailable, match="are in ClickHouse"):
+        await all_events(database, service.project_id)
+
+    archiver = EventArchiver(database, there, service.project_id, batch=2)
+    assert await archiver.move_out() >= 8
+
+    assert await kept_here(database, service.project_id) == 9
+    with without_clickhouse(database):
+        assert await all_events(database, service.project_id) == stored
+    assert await there.execute(f"SELECT count() FROM {there.table('event')} WHERE project = {service.project_id}") == 0
