@@ -65,11 +65,11 @@ COSTS: Mapping[str, tuple[Request, int]] = {
     ),
     "a change": (
         lambda service: service.patch("/experiments/1/", {"name": "Other"}),
-        7,
-    ),  # is it there?, lock, change, log, webhooks, answer
+        8,
+    ),  # is it there?, lock, change, the verdict, log, webhooks, answer
     "a change of an experiment known by its tag": (
         lambda service: service.request("PATCH", "/experiments/1/", json={"name": "Other"}, headers={"If-Match": "*"}),
-        8,
+        9,
     ),
     "a deletion": (lambda service: service.delete("/experiments/1/"), 9),
     "a flag": (lambda service: service.get("/feature_flags/1/"), 3),

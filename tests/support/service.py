@@ -111,3 +111,8 @@ def exposure(
     """Return the event by which an SDK reports that it evaluated a flag."""
     properties = {"$feature_flag": flag, "$feature_flag_response": variant}
     return event("$feature_flag_called", distinct_id, time, properties=properties)
+
+
+def without_warnings(response: httpx.Response) -> Json:
+    """Return the object that a change was answered with, as it is read later: without what was ignored."""
+    return {key: value for key, value in response.json().items() if key != "warnings"}

@@ -11,7 +11,7 @@ from app.people.cohorts.dependencies import build_cohorts
 from app.people.cohorts.service import CohortService
 from tests.accounts.projects.test_isolation import NO_IDS, NO_PROJECT, NOT_FOUND
 from tests.people.cohorts.test_cohort_matching import cohort, filters, group, plan
-from tests.support.service import Json, Service, event
+from tests.support.service import Json, Service, event, without_warnings
 
 PATHS = [
     ("GET", "/cohorts/{id}/"),
@@ -50,6 +50,7 @@ async def test_created_cohort_has_every_field_of_2022(service: Service) -> None:
     groups = [{"properties": [plan("team")]}]
 
     created = await create(service, name=" Paying ", description="All of them", filters=PRO, groups=groups, count=9)
+    ignored = created.pop("warnings")
 
     me = (await service.client.get("/api/users/@me/", headers={"Authorization": f"Bearer {service.key}"})).json()
     expected = {
@@ -68,6 +69,7 @@ async def test_created_cohort_has_every_field_of_2022(service: Service) -> None:
         "is_static": False,
     }
     assert list(created.items()) == list(expected.items())
+    assert ignored == ["Ignored unknown fields of the body: 'count'."]
     assert await service.read(f"/cohorts/{created['id']}/") == {**created, "count": 0}
 
 
@@ -198,8 +200,8 @@ async def test_patch_changes_sent_fields_only(service: Service, changes: dict[st
     response = await service.patch(path, changes)
 
     kept = {key: value for key, value in changes.items() if key in {"name", "description", "filters"}}
-    assert (response.status_code, response.json()) == (200, {**before, **kept})
-    assert await service.read(path) == {**response.json(), "count": 0}
+    assert (response.status_code, changed := without_warnings(response)) == (200, {**before, **kept})
+    assert await service.read(path) == {**changed, "count": 0}
 
 
 async def test_groups_that_are_sent_alone_take_the_place_of_filters(service: Service) -> None:
@@ -217,7 +219,7 @@ async def test_whole_cohort_can_be_sent_back(service: Service, fields: dict[str,
 
     response = await service.request("PUT", f"/cohorts/{created['id']}/", json=created)
 
-    assert (response.status_code, response.json()) == (200, created)
+    assert (response.status_code, without_warnings(response)) == (200, created)
 
 
 async def test_replaced_cohort_needs_a_name(service: Service) -> None:
