@@ -15,7 +15,7 @@ from app.people.persons.dependencies import PersonsDep
 
 async def get_events(request: Request, project: ProjectDep, session: SessionDep, persons: PersonsDep) -> EventList:
     return EventList(
-        EventHistory(get_database(request), project.id),
+        EventHistory(get_database(request), project.id, session),
         persons,
         build_directory(session, project.id),
         build_cohorts(session, project.id),

@@ -4,9 +4,11 @@ import heapq
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from app.db.database import Database
 from app.db.models import Event
-from app.events.archive.repository import archived_events, released_until
+from app.events.archive.repository import ArchiveRepository, archived_events, released_until
 from app.events.archive.store import ArchivedEvents
 from app.events.repository import EventChunk, EventRepository, EventSelection, StoredEvent
 
@@ -14,11 +16,15 @@ T = TypeVar("T")
 
 
 class EventHistory:
-    """Bound to one project when built. Each event is read once, also while events move to ClickHouse."""
+    """Bound to one project when built. Each event is read once, also while events move to ClickHouse.
 
-    def __init__(self, database: Database, project_id: int) -> None:
+    With a ``session``, which is not of a snapshot, it takes no other connection: who holds one must not wait for two.
+    """
+
+    def __init__(self, database: Database, project_id: int, session: AsyncSession | None = None) -> None:
         self._database = database
         self._project_id = project_id
+        self._session = session
 
     async def named_after(self, names: Sequence[str] | None, sequence: int, until: int, limit: int) -> EventChunk:
         """Return the first events after a sequence number; see ``EventRepository.named_after``."""
@@ -75,13 +81,12 @@ class EventHistory:
     ) -> T:
         """Read what follows a sequence number from where it is."""
         while True:
-            end = await released_until(self._database, self._project_id)
+            end = await self._released_until()
             if sequence < end:
                 return await read_archived(archived_events(self._database, self._project_id), end)
-            async with self._database.read() as session:
-                found = await read(EventRepository(session, self._project_id))
+            found = await self._read(read)
             # Events that were removed from the database before they were read are in ClickHouse.
-            if await released_until(self._database, self._project_id) == end:
+            if await self._is_still(end):
                 return found
 
     async def _both(
@@ -91,12 +96,26 @@ class EventHistory:
     ) -> tuple[T, T | None]:
         """Read from both places, with the same mark between them."""
         while True:
-            end = await released_until(self._database, self._project_id)
+            end = await self._released_until()
             there = await read_archived(archived_events(self._database, self._project_id), end) if end else None
-            async with self._database.read() as session:
-                here = await read(EventRepository(session, self._project_id))
-            if await released_until(self._database, self._project_id) == end:
+            here = await self._read(read)
+            if await self._is_still(end):
                 return here, there
+
+    async def _read(self, read: Callable[[EventRepository], Awaitable[T]]) -> T:
+        if self._session is not None:
+            return await read(EventRepository(self._session, self._project_id))
+        async with self._database.read() as session:
+            return await read(EventRepository(session, self._project_id))
+
+    async def _released_until(self) -> int:
+        if self._session is None or self._database.is_sqlite:
+            return await released_until(self._database, self._project_id)
+        return await ArchiveRepository(self._session, self._project_id).released_until()
+
+    async def _is_still(self, end: int) -> bool:
+        """Whether no events left the database meanwhile; without ClickHouse none do."""
+        return self._database.clickhouse is None or await self._released_until() == end
 
 
 def _newest(here: Sequence[T], there: Sequence[T], key: Callable[[T], tuple[int, ...]], limit: int) -> list[T]:

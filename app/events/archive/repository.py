@@ -44,6 +44,10 @@ class ArchiveRepository:
     async def get(self) -> EventArchive | None:
         return await self._session.get(EventArchive, self._project_id)
 
+    async def released_until(self) -> int:
+        """Return the sequence number up to which events are in ClickHouse only."""
+        return await self._session.scalar(_RELEASED, {"project_id": self._project_id}) or 0
+
 
 async def released_until(database: Database, project_id: int) -> int:
     """Return the sequence number up to which events are in ClickHouse only."""
