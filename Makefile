@@ -27,8 +27,9 @@ demo: $(VENV)/.runtime
 serve: $(VENV)/.runtime
 	$(BIN)/abacus serve
 
+# Three at a time: on two cores, one of them usually waits for a database or for another process.
 test: $(VENV)/.dev
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 3
 
 # What needs neither a database nor another process, for the edit loop.
 test-fast: $(VENV)/.dev

@@ -97,7 +97,9 @@ def is_fast(item: pytest.Item) -> bool:
 
 
 def is_spared(item: pytest.Item) -> bool:
-    """Tell whether a test was asked to run on one database, and this is another: ``one_database("postgresql")``."""
+    """Tell whether a test was asked to run on one database, and this is another, or where everything is tested only."""
+    if item.get_closest_marker("everything") is not None:
+        return True
     if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
         return False
     given = item.callspec.params.get("database_url")

@@ -155,6 +155,7 @@ class Striking:
                 sqlalchemy_event.remove(engine, name, self._before)
 
 
+@pytest.mark.everything
 @pytest.mark.parametrize("is_done_first", [False, True])
 async def test_whatever_statement_fails_every_event_is_archived_once(
     service: Service, database: Database, there: ClickHouse, monkeypatch: pytest.MonkeyPatch, is_done_first: bool

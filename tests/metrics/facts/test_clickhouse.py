@@ -190,6 +190,7 @@ class Breaking:
         return attempt
 
 
+@pytest.mark.everything
 @pytest.mark.parametrize("is_done_first", [False, True])
 async def test_whatever_statement_fails_every_event_is_counted_once(
     service: Service, database: Database, there: ClickHouse, monkeypatch: pytest.MonkeyPatch, is_done_first: bool

@@ -22,7 +22,7 @@ from tests.metrics.counting.test_incremental import fact_queries, shown
 from tests.support.clickhouse_cluster import NAME, ask, speaking_for, two_shards
 from tests.support.postgresql import PostgresServer
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.everything]
 
 START = dt.datetime(2022, 11, 1, tzinfo=dt.UTC)
 
