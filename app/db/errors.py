@@ -62,14 +62,6 @@ def is_data_error(error: BaseException | None) -> bool:
     )
 
 
-def is_duplicate(error: BaseException | None) -> bool:
-    """Whether a row with the same unique key exists."""
-    if isinstance(error, DBAPIError):
-        return is_duplicate(error.orig)
-    # SQLAlchemy translates only some of the driver's classes.
-    return getattr(error, "sqlstate", None) == asyncpg.UniqueViolationError.sqlstate
-
-
 def describe(error: BaseException) -> str:
     """Return the database's reason in one line, for the log."""
     cause = getattr(error, "orig", None) or error

@@ -19,7 +19,6 @@ from sqlalchemy import (
     Text,
     and_,
     case,
-    delete,
     exists,
     false,
     func,
@@ -155,16 +154,6 @@ class DirectFactRepository:
         if self._dialect == "sqlite":  # its driver does not count the rows of statements that begin with WITH
             return await self._session.scalar(select(func.changes())) or 0
         return cast("CursorResult[Any]", stored).rowcount
-
-    async def remove_beyond(self, series_id: int, watermark: int) -> None:
-        """Remove the facts of a series after its watermark, which is locked."""
-        beyond = delete(table_of(Fact)).where(Fact.series_id == series_id, Fact.sequence > watermark)
-        await self._session.execute(beyond)
-
-    async def is_beyond(self, series_id: int, watermark: int) -> bool:
-        """Whether a series has facts after its watermark."""
-        last = await self._session.scalar(select(func.max(Fact.sequence)).where(Fact.series_id == series_id))
-        return last is not None and last > watermark
 
     async def left_over(
         self, series_id: int, definition: SeriesDefinition, after: int, until: int, limit: int

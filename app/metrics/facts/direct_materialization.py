@@ -3,14 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 from app.db.compiled_queries import interrupted_after
 from app.db.database import Database
-from app.db.errors import DATABASE_ERRORS, describe, is_data_error, is_duplicate, is_statement_timeout
+from app.db.errors import DATABASE_ERRORS, describe, is_data_error, is_statement_timeout
 from app.events.repository import EventRepository
 from app.metrics.facts.direct_facts import DirectFactRepository, can_be_direct, is_direct
 from app.metrics.facts.matching import SeriesMatcher
@@ -23,13 +21,11 @@ logger = logging.getLogger("abacus")
 # range, they grow until they take the second, and do not shrink.
 _QUICK: Final = 0.3
 _SLOW: Final = 1.0
-_TIMES_AS_LONG: Final = 4
+_TIMES_AS_LONG: Final = 4  # where others do not wait
 _GROWTH: Final = 4
 # A statement of SQLite that takes longer is given up. (PostgreSQL has a timeout of its own.)
 _STATEMENT_SECONDS: Final = 5.0
 _MAX_FAILURES: Final = 3
-# Fewer events than this are not left to another connection.
-_SMALLEST_PART: Final = 5_000
 
 
 @dataclass(frozen=True)
@@ -50,18 +46,12 @@ class DirectMaterialization:
     Each range is one transaction with the watermark, as in Python. The events of a range of which the database cannot
     be sure are matched in Python within the same transaction.
 
-    Of large ranges, parts are left to other connections, whose transactions end before the one that moves the
-    watermark. Where that does not happen, the facts that they stored lie beyond the watermark: they are removed before
-    the next range.
-
     Parameters
     ----------
     first, usual, largest : int
         The number of events of the first range, below which nothing is done here, of an ordinary one, and of the
         largest. Smaller ones than usual cost more for each fact: each transaction writes most pages of the index of
         persons again.
-    helpers : int
-        How many other connections of PostgreSQL may make facts at the same time.
     """
 
     def __init__(
@@ -74,19 +64,16 @@ class DirectMaterialization:
         first: int,
         usual: int,
         largest: int,
-        helpers: int = 0,
     ) -> None:
         self._database = database
         self._project_id = project_id
         self._series_id = series_id
         self._matcher = matcher
         self._first = first
-        self._helpers = helpers
         self._usual = usual
-        self._largest = max(first, largest * (1 + helpers))
+        self._largest = max(first, largest)
         self._size = first
         self._carefully = False
-        self._may_have_remains = not database.is_sqlite
         self._has_learned = False
         self._failures = 0
         dialect = database.engine.dialect.name
@@ -99,13 +86,9 @@ class DirectMaterialization:
         async with self._database.read() as session:
             events = EventRepository(session, self._project_id)
             end, count = await events.page_of(self._matcher.names, watermark, until, self._size)
-            if count >= self._first:
-                return EventRange(end, count)
-            direct = DirectFactRepository(session, self._project_id)
-            has_remains = self._may_have_remains and await direct.is_beyond(self._series_id, watermark)
-        if has_remains:
-            await self._remove_remains()
-        return None
+        if count < self._first:
+            return None
+        return EventRange(end, count)
 
     async def store(self, events: EventRange) -> bool:
         """Store the facts of the next events and move the watermark; False where that has to be done in Python.
@@ -120,17 +103,15 @@ class DirectMaterialization:
             await self._store(events)
         except _TooManyLeftOverError:
             self._pays = False
-            await self._remove_remains()
             return False
         except DATABASE_ERRORS as error:
-            if not (is_data_error(error) or is_statement_timeout(error) or is_duplicate(error)):
+            if not is_data_error(error) and not is_statement_timeout(error):
                 raise
             logger.info("events up to %d are matched one by one: %s", events.end, describe(error))
             self._carefully = True
             self._failures += 1
             self._pays = self._failures < _MAX_FAILURES
             self._size = self._first
-            await self._remove_remains()
             return False
         seconds = (time.monotonic() - started) / (1 if self._database.is_sqlite else _TIMES_AS_LONG)
         if seconds < (_SLOW if self._size < self._usual else _QUICK):
@@ -146,8 +127,6 @@ class DirectMaterialization:
             watermark = (await facts.lock({series_id: self._matcher.digest}))[series_id]
             if watermark >= events.end:  # another process was faster
                 return
-            if self._may_have_remains:
-                await direct.remove_beyond(series_id, watermark)
             codes = await direct.codes(series_id)
             if codes is None:
                 raise _TooManyLeftOverError
@@ -156,7 +135,9 @@ class DirectMaterialization:
             stored = 0
             if not is_learning:
                 async with interrupted_after(session, _STATEMENT_SECONDS):
-                    stored = await self._append(direct, codes, self._parts(watermark, events))
+                    stored = await direct.append(
+                        series_id, definition, codes, watermark, events.end, carefully=self._carefully
+                    )
             if stored < events.count:
                 left_over, may_be_more = await direct.left_over(
                     series_id, definition, watermark, events.end, self._largest
@@ -168,41 +149,3 @@ class DirectMaterialization:
                 self._has_learned = True
                 self._pays = is_learning or len(left_over) <= events.count // 2
             await facts.move_watermarks([series_id], events.end)
-        self._may_have_remains = False
-
-    def _parts(self, watermark: int, events: EventRange) -> Sequence[tuple[int, int]]:
-        """Cut a range into one part for each connection, unless they would be small."""
-        count = 1 + min(self._helpers, events.count // _SMALLEST_PART)
-        ends = [watermark + (events.end - watermark) * place // count for place in range(count + 1)]
-        return list(pairwise(ends))
-
-    async def _append(
-        self, direct: DirectFactRepository, codes: Mapping[str, int], parts: Sequence[tuple[int, int]]
-    ) -> int:
-        """Store the facts of the parts of a range, and return their number."""
-
-        async def store(repository: DirectFactRepository, after: int, until: int) -> int:
-            definition = self._matcher.definition
-            return await repository.append(self._series_id, definition, codes, after, until, carefully=self._carefully)
-
-        async def store_apart(after: int, until: int) -> int:
-            async with self._database.write(durable=False, owner=self._project_id) as session:
-                return await store(DirectFactRepository(session, self._project_id), after, until)
-
-        # All of them end before the transaction does that holds the lock of the series, on failure too.
-        ends = await asyncio.gather(
-            store(direct, *parts[0]), *(store_apart(*part) for part in parts[1:]), return_exceptions=True
-        )
-        for end in ends:
-            if isinstance(end, BaseException):
-                raise end
-        return sum(end for end in ends if isinstance(end, int))
-
-    async def _remove_remains(self) -> None:
-        """Remove the facts of parts of a range that failed."""
-        if self._database.is_sqlite:  # it has no parts
-            return
-        async with self._database.write(durable=False, owner=self._project_id) as session:
-            facts, direct = FactRepository(session, self._project_id), DirectFactRepository(session, self._project_id)
-            locked = await facts.lock({self._series_id: self._matcher.digest})
-            await direct.remove_beyond(self._series_id, locked[self._series_id])

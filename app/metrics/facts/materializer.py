@@ -38,7 +38,7 @@ SECONDS_BETWEEN_REPORTS = 5.0
 DIRECT_FROM = 2_000
 # A statement makes the facts of up to this many chunks. It takes fewer where other writers would wait too long.
 _DIRECT_CHUNKS = 4
-# Connections on which PostgreSQL makes facts of a series beside the first one.
+# Series of which the database makes the facts beside another one.
 MAX_HELPERS = 2
 # Answers that a process keeps: most are some kilobytes, the report of a page of many days is a megabyte.
 KEPT = 64
@@ -195,22 +195,24 @@ class Materializer:
 
         PostgreSQL does so on several connections, each of which takes the place of an aggregation.
         """
-        helpers = 0 if self._database.is_sqlite else MAX_HELPERS
-        with self._database.aggregation_slots.spare_slots(project_id, helpers) as spare:
-            for series_id, matcher in matchers.items():
+        left = iter(matchers.items())
+
+        async def work() -> None:
+            for series_id, matcher in left:
                 watermarks[series_id] = await self._materialize_directly(
-                    project_id, series_id, matcher, watermarks[series_id], until, deadline, spare
+                    project_id, series_id, matcher, watermarks[series_id], until, deadline
                 )
 
+        helpers = 0 if self._database.is_sqlite else min(MAX_HELPERS, len(matchers) - 1)
+        with self._database.aggregation_slots.spare_slots(project_id, helpers) as spare:
+            # What one of them has begun when another one fails or runs out of time is kept.
+            ends = await asyncio.gather(*[work() for _ in range(1 + spare)], return_exceptions=True)
+        for end in ends:
+            if end is not None:
+                raise end
+
     async def _materialize_directly(
-        self,
-        project_id: int,
-        series_id: int,
-        matcher: SeriesMatcher,
-        watermark: int,
-        until: int,
-        deadline: float,
-        helpers: int,
+        self, project_id: int, series_id: int, matcher: SeriesMatcher, watermark: int, until: int, deadline: float
     ) -> int:
         """Let the database make the facts of a series, and return how far it got; the rest is matched here."""
         work = DirectMaterialization(
@@ -221,7 +223,6 @@ class Materializer:
             first=self._direct_from,
             usual=self._chunk,
             largest=_DIRECT_CHUNKS * self._chunk,
-            helpers=helpers,
         )
         while watermark < until and (found := await work.next_range(watermark, until)):
             if not await work.store(found):

@@ -13,7 +13,6 @@ from sqlalchemy import delete, func, select, update
 from app.db.database import Database
 from app.db.models import Fact, Series, SeriesVariant
 from app.events.repository import EventRepository, NewEvent
-from app.metrics.facts import direct_materialization
 from app.metrics.facts.direct_facts import DirectFactRepository, is_direct
 from app.metrics.facts.matching import SeriesMatcher
 from app.metrics.facts.materializer import Materializer
@@ -209,40 +208,6 @@ def test_database_is_not_asked_what_it_cannot_decide() -> None:
     ]
 
     assert [is_direct(one) for one in direct + others] == [True] * len(direct) + [False] * len(others)
-
-
-@pytest.mark.one_database("postgresql")
-async def test_parts_of_a_range_are_made_on_several_connections(
-    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One of them fails at properties that are no JSON, when others have stored their facts."""
-    monkeypatch.setattr(direct_materialization, "_SMALLEST_PART", 2)
-    definition = SeriesDefinition((EventSource("a", ANY),), "v")
-    texts = [f'{{"v": "{"test" if place % 3 else "control"}"}}' for place in range(60)]
-    await store(service, database, *[("a", text) for text in [*texts, '{"v": "control"', *texts]])
-    expected = [match[:5] for match in SeriesMatcher(definition).match(await stored_events(service, database))]
-
-    await Materializer(database, direct_from=4).catch_up(service.project_id, [definition])
-
-    assert await kept_facts(service, database) == expected
-
-
-@pytest.mark.one_database("postgresql")
-@pytest.mark.parametrize("new", [2, 8])
-async def test_facts_beyond_the_watermark_are_made_again(service: Service, database: Database, new: int) -> None:
-    """They remain of parts whose range failed, as when the process was killed; few or many events are left."""
-    definition = SeriesDefinition((EventSource("a", ANY),), "v")
-    await store(service, database, *[("a", '{"v": "control"}')] * new, *[("b", "{}")] * 8)
-    events = await stored_events(service, database)
-    await Materializer(database, direct_from=4).catch_up(service.project_id, [definition])
-    mine = select(Series.id).where(Series.project_id == service.project_id)
-    async with database.write() as session:
-        await session.execute(update(Series).where(Series.project_id == service.project_id).values(watermark=0))
-        await session.execute(update(Fact).where(Fact.series_id.in_(mine)).values(time=0))
-
-    await Materializer(database, direct_from=4).catch_up(service.project_id, [definition])
-
-    assert await kept_facts(service, database) == [match[:5] for match in SeriesMatcher(definition).match(events)]
 
 
 async def test_facts_follow_a_range_that_the_database_refuses(service: Service, database: Database) -> None:
