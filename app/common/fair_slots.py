@@ -59,6 +59,12 @@ class FairSlots:
         self._grant()
 
     def _grant(self) -> None:
+        while self._waiting and self._grant_to_each():
+            pass
+
+    def _grant_to_each(self) -> bool:
+        """Grant at most one slot to each owner who waits; return whether one was granted."""
+        has_granted = False
         for owner, turns in list(self._waiting.items()):
             while turns and turns[0].done():  # cancelled
                 turns.popleft()
@@ -67,5 +73,7 @@ class FairSlots:
                 self._used[owner] += 1
                 turns.popleft().set_result(None)
                 self._waiting[owner] = self._waiting.pop(owner)  # behind the others
+                has_granted = True
             if not turns:
                 del self._waiting[owner]
+        return has_granted

@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 import datetime as dt
 import importlib.util
+import math
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -70,6 +72,7 @@ class ClickHouse:
         self._quorum = settings.clickhouse_insert_quorum
         self._client: AsyncClient | None = None
         self._lock = asyncio.Lock()
+        self._failed_at = -math.inf
 
     def table(self, name: str) -> str:
         """Return the name of a table that is read, and inserted into."""
@@ -154,13 +157,24 @@ class ClickHouse:
     def _read_settings(self) -> dict[str, object]:
         return {"max_execution_time": self._seconds, "max_query_size": 2**24}
 
+    async def _connect(self, asked_at: float) -> "AsyncClient":
+        """Connect; those who waited for an attempt that failed fail with it."""
+        if asked_at < self._failed_at:
+            raise ClickHouseUnavailable("ClickHouse could not be reached")
+        try:
+            return await _connect(self._options)
+        except Exception:
+            self._failed_at = time.monotonic()
+            raise
+
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator["AsyncClient"]:
         try:
             with _translated():
+                asked_at = time.monotonic()
                 async with self._lock:
                     if self._client is None:
-                        self._client = await _connect(self._options)
+                        self._client = await self._connect(asked_at)
                 yield self._client
         except OSError:
             CLICKHOUSE_ERRORS.inc()

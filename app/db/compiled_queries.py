@@ -112,6 +112,12 @@ async def driver_of(session: AsyncSession) -> Driver:
     return driver
 
 
+async def give_back_connection(session: AsyncSession) -> None:
+    """Let others have the connection of a session that only reads; it takes another one when it is used again."""
+    await session.commit()
+    session.info.pop(_DRIVER, None)
+
+
 def is_among(column: InstrumentedAttribute[Any], parameter: str, dialect_name: str) -> ColumnElement[bool]:
     """Return the condition that a column's value is in a list, which is bound as one parameter.
 

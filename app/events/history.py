@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.compiled_queries import give_back_connection
 from app.db.database import Database
 from app.db.models import Event
 from app.events.archive.repository import ArchiveRepository, archived_events, released_until
@@ -18,7 +19,8 @@ T = TypeVar("T")
 class EventHistory:
     """Bound to one project when built. Each event is read once, also while events move to ClickHouse.
 
-    With a ``session``, which is not of a snapshot, it takes no other connection: who holds one must not wait for two.
+    With a ``session``, which is not of a snapshot, it takes no other connection: who holds one must not wait for two,
+    nor for ClickHouse.
     """
 
     def __init__(self, database: Database, project_id: int, session: AsyncSession | None = None) -> None:
@@ -83,7 +85,7 @@ class EventHistory:
         while True:
             end = await self._released_until()
             if sequence < end:
-                return await read_archived(archived_events(self._database, self._project_id), end)
+                return await self._read_archived(read_archived, end)
             found = await self._read(read)
             # Events that were removed from the database before they were read are in ClickHouse.
             if await self._is_still(end):
@@ -97,10 +99,15 @@ class EventHistory:
         """Read from both places, with the same mark between them."""
         while True:
             end = await self._released_until()
-            there = await read_archived(archived_events(self._database, self._project_id), end) if end else None
+            there = await self._read_archived(read_archived, end) if end else None
             here = await self._read(read)
             if await self._is_still(end):
                 return here, there
+
+    async def _read_archived(self, read: Callable[[ArchivedEvents, int], Awaitable[T]], end: int) -> T:
+        if self._session is not None:
+            await give_back_connection(self._session)
+        return await read(archived_events(self._database, self._project_id), end)
 
     async def _read(self, read: Callable[[EventRepository], Awaitable[T]]) -> T:
         if self._session is not None:

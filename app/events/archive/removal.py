@@ -27,13 +27,16 @@ class ArchiveRemoval:
         archived = archived_events(self._database, self._project_id)
         return await archived.count_before(moment, state.released_until)
 
-    async def remove_before(self, moment: int) -> int:
-        """Remove the events that happened before a time; return how many of them were only there."""
+    async def remove_before(self, moment: int, until: int) -> int:
+        """Remove the events up to a sequence number that happened before a time; return how many were only there.
+
+        They have to be removed from the database as well: both places must have the same until events are released.
+        """
         async with self._locked() as (state, archived):
             if state is None or archived is None:
                 return 0
             counted = await archived.count_before(moment, state.released_until)
-            await archived.remove_before(moment, state.sending_until)
+            await archived.remove_before(moment, min(until, state.sending_until))
             return counted
 
     async def remove_of_persons(self, person_ids: Sequence[int]) -> bool:

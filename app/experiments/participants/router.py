@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.params import Depends
 from fastapi.responses import StreamingResponse
 
-from app.accounts.auth.dependencies import get_project, require_scope
+from app.accounts.auth.dependencies import ProjectDep, get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.common.timestamps import from_microseconds
@@ -19,10 +19,11 @@ from app.experiments.participants.schemas import (
     ParticipationList,
     ParticipationRead,
 )
+from app.http.dependencies import get_database
 from app.http.files import MEDIA_TYPES, stream_table
 from app.http.pagination import LimitText, Links, read_limit
 from app.http.routing import AnswersFiles, answer_other_methods
-from app.people.directory.dependencies import DirectoryDep, PersonId
+from app.people.directory.dependencies import PersonId, build_directory
 
 router = APIRouter(
     prefix="/api/projects/{project_id}", tags=["Results"], dependencies=[require_scope("person", ANALYTICS)]
@@ -74,10 +75,11 @@ async def list_participants(
 
 @router.get("/persons/{person_id}/experiments/", summary="List the experiments of a person")
 async def list_person_experiments(
-    person_id: PersonId, directory: DirectoryDep, participants: ParticipantsDep
+    request: Request, project: ProjectDep, person_id: PersonId, participants: ParticipantsDep
 ) -> ParticipationList:
     """Return the experiments that the person was exposed in, and the variants that they were shown, newest first."""
-    person = (await directory.get(person_id)).person
+    async with get_database(request).read() as session:  # whose connection nobody else can have while this counts
+        person = (await build_directory(session, project.id).get(person_id)).person
     return ParticipationList(
         results=[
             ParticipationRead(

@@ -147,7 +147,7 @@ class MetricCounter(Generic[CountsT]):
     async def recompute(self) -> Counted[CountsT]:
         """Count every fact."""
         log = await self._persons.merges()
-        self._merged = MergedPersons.of(log)
+        self._merged = await asyncio.to_thread(MergedPersons.of, log)
         if self._can_be_counted_in_ranges:
             ranges = await self._all_sources().ranges(self._high_water_mark, FACTS_AT_ONCE)
             if len(ranges) > 1:
@@ -161,7 +161,8 @@ class MetricCounter(Generic[CountsT]):
                 found = await self._read(part.series, event_set.padding, columns)
                 if self._has_pending(found):
                     pending += await self._pending_facts(place, part.series)
-                parts.append(await self._conditions.passing(part, self._visible(found, event_set.padding)))
+                visible = await asyncio.to_thread(self._visible, found, event_set.padding)
+                parts.append(await self._conditions.passing(part, visible))
             facts.append(parts[0] if len(parts) == 1 else await asyncio.to_thread(union, parts))
         counts = await asyncio.to_thread(self._count_in_shares, facts, self._metric.as_of(self._window.until).count)
         return Counted(counts, self._high_water_mark, log.last, self._window.until, pending)
@@ -182,7 +183,7 @@ class MetricCounter(Generic[CountsT]):
             for place, definition in enumerate(series):
                 found = await self._read_range(definition, actors)
                 later |= {place} if self._has_pending(found) else set()
-                facts.append(self._visible(found))
+                facts.append(await asyncio.to_thread(self._visible, found))
             of_range = await asyncio.to_thread(self._count_in_shares, facts, count)
             counts = of_range if counts is None else counts + of_range
         if counts is None:
@@ -205,7 +206,7 @@ class MetricCounter(Generic[CountsT]):
         found = await self._reads.since(definition, self._metric.variants, asked, since, read)
         if definition.actor_property is not None or "actor" not in columns:
             return found
-        return found.of_actors(self._merged.resolve(found.actor))
+        return await asyncio.to_thread(lambda: found.of_actors(self._merged.resolve(found.actor)))
 
     async def _read_range(self, definition: SeriesDefinition, actors: ActorRange) -> FactColumns:
         """Return the facts of some actors from the start of the window on, with merges of persons applied.
@@ -217,12 +218,16 @@ class MetricCounter(Generic[CountsT]):
         [found] = await source.since(since, self._high_water_mark, actors)
         if definition.actor_property is not None or "actor" not in columns:
             return found
-        joined = self._merged.joining(*actors)
+        parts, joined = [found], self._merged.joining(*actors)
         if len(joined):
-            [more] = await source.of_persons(joined.tolist(), since, self._high_water_mark)
-            found = concatenate([found, more])
-        found = found.of_actors(self._merged.resolve(found.actor))
-        return found.select((found.actor >= actors[0]) & (found.actor < actors[1]))
+            parts += await source.of_persons(joined.tolist(), since, self._high_water_mark)
+
+        def merged() -> FactColumns:
+            every = parts[0] if len(parts) == 1 else concatenate(parts)
+            every = every.of_actors(self._merged.resolve(every.actor))
+            return every.select((every.actor >= actors[0]) & (every.actor < actors[1]))
+
+        return await asyncio.to_thread(merged)
 
     def _has_pending(self, found: FactColumns) -> bool:
         """Whether facts that were read have a time in the future."""

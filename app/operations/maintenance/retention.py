@@ -29,10 +29,10 @@ class RetentionService:
 
     async def preview(self, before: dt.datetime) -> int:
         """Return how many events would be removed."""
-        high_water_mark = await EventQueries(self._database, self._project.id).high_water_mark()
+        until = await self._last_removable()
         async with self._database.read() as session:
             events = EventRepository(session, self._project.id)
-            here = await events.count_before(to_microseconds(before), high_water_mark)
+            here = await events.count_before(to_microseconds(before), until)
         return here + await ArchiveRemoval(self._database, self._project.id).count_before(to_microseconds(before))
 
     async def prune(self, before: dt.datetime) -> int:
@@ -41,7 +41,7 @@ class RetentionService:
         It can be interrupted at any point and run again.
         """
         moment = to_microseconds(before)
-        high_water_mark = await EventQueries(self._database, self._project.id).high_water_mark()
+        until = await self._last_removable()
         async with self._database.read() as session:
             experiments = await ExperimentRepository(session, self._project.id).all()
         await self._build_maintenance(self._project).prepare_event_removal(experiments, moment)
@@ -49,7 +49,11 @@ class RetentionService:
         while True:
             async with self._database.write() as session:
                 events = EventRepository(session, self._project.id)
-                some = await events.remove_before(moment, high_water_mark, CHUNK)
+                some = await events.remove_before(moment, until, CHUNK)
             if not some:
-                return removed + await ArchiveRemoval(self._database, self._project.id).remove_before(moment)
+                return removed + await ArchiveRemoval(self._database, self._project.id).remove_before(moment, until)
             removed += some
+
+    async def _last_removable(self) -> int:
+        """Return the sequence number up to which events are removed everywhere: the last event of all stays."""
+        return await EventQueries(self._database, self._project.id).high_water_mark() - 1
