@@ -87,6 +87,8 @@ async def test_all_features_work_without_statements_left_on_the_server(service: 
         assert response.status_code == 200, response.text
         for path in ("/experiments/", f"/experiments/{experiment['id']}/", "/persons/", "/events/", "/feature_flags/"):
             await service.read(path)
+        [person, *_] = (await service.read("/persons/"))["results"]
+        await service.read(f"/persons/{person['id']}/experiments/")
 
     await asyncio.gather(*(use(number) for number in range(CLIENTS)))
     results = await service.read(f"/experiments/{experiment['id']}/results/")

@@ -231,6 +231,22 @@ async def test_erased_persons_and_pruned_events_leave_both(
     assert len(await all_events(database, service.project_id)) == 6 - counted
 
 
+async def test_events_still_leave_postgresql_after_a_removal_that_spared_the_last_one(
+    service: Service, database: Database, there: ClickHouse
+) -> None:
+    await service.capture(*visits(6))
+    async for _ in EventArchiver(database, there, service.project_id).steps(dt.timedelta(days=1)):
+        pass  # copied, and kept
+    async with database.read() as session:
+        project = await session.get_one(Project, service.project_id)
+    maintenance = build_maintenance(database, Materializer(database), project)
+    assert await RetentionService(database, lambda _: maintenance, project).prune(utc_now()) == 5
+
+    await archive(database, there, service.project_id)
+
+    assert [one.distinct_id for one in await all_events(database, service.project_id)] == ["ann 5"]
+
+
 async def test_erasure_waits_for_what_an_interrupted_attempt_has_sent(
     service: Service, database: Database, there: ClickHouse
 ) -> None:
