@@ -3,9 +3,13 @@
 import datetime as dt
 from typing import Any
 
+import pytest
+
+from app.common.errors import StillCounting
 from app.db.database import Database
 from app.db.models import utc_now
-from app.experiments.verdicts.service import SECONDS_BETWEEN_VERDICTS
+from app.experiments.scorecard.service import ScorecardService
+from app.experiments.verdicts.service import SECONDS_BETWEEN_LATE_VERDICTS, SECONDS_BETWEEN_VERDICTS
 from tests.pages.conftest import clear_win
 from tests.support.service import Service
 from tests.support.verdicts import form_verdicts
@@ -69,3 +73,28 @@ async def test_data_that_cannot_be_counted_have_no_verdict(service: Service, dat
 
     assert [await form_verdicts(database, service) for _ in range(2)] == [1, 0]
     assert (await service.read(f"/experiments/{experiment['id']}/"))["verdict"] is None
+    later = utc_now() + dt.timedelta(seconds=SECONDS_BETWEEN_LATE_VERDICTS + 1)
+    assert [await form_verdicts(database, service, later) for _ in range(2)] == [1, 0]
+
+
+@pytest.mark.parametrize("failure", [StillCounting(), TimeoutError()], ids=["still counting", "out of time"])
+async def test_failure_to_count_says_nothing_about_an_experiment(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    running = await clear_win(service, end_date=None)
+    await form_verdicts(database, service)
+    ended = await service.create_experiment(feature_flag_key="ended")
+    before = (await service.read(f"/experiments/{running['id']}/"))["verdict"]
+
+    async def fail(*_: object) -> None:
+        raise failure
+
+    later = utc_now() + dt.timedelta(seconds=SECONDS_BETWEEN_VERDICTS + 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(ScorecardService, "decision", fail)
+        assert await form_verdicts(database, service, later) == 2
+
+    assert before["recommendation"]
+    assert (await service.read(f"/experiments/{running['id']}/"))["verdict"] == before
+    assert await form_verdicts(database, service, later) == 1
+    assert (await service.read(f"/experiments/{ended['id']}/"))["verdict"] is not None
