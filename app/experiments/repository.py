@@ -284,16 +284,19 @@ class ExperimentRepository:
         found = await self._session.scalars(query, {_NOW: now})
         return await self._load_saved_metrics(found.all())
 
-    async def undecided(self, now: dt.datetime, before: dt.datetime, long_before: dt.datetime) -> Sequence[Experiment]:
+    async def undecided(
+        self, now: dt.datetime, before: dt.datetime, long_before: dt.datetime, lately: dt.datetime
+    ) -> Sequence[Experiment]:
         """Return the started experiments that were not looked at for a verdict, or not lately.
 
-        Those that run were looked at before a time, those whose data could not be counted long before, and those that
-        have ended before their end.
+        Those that run were looked at before a time, those that have ended lately, or whose data could not be counted,
+        long before it, and others before their end.
         """
         is_old = _IS_OPEN & (ExperimentVerdict.decided_at < before)
         is_early = _HAS_ENDED & (ExperimentVerdict.decided_at < Experiment.end_date)
-        is_missing = ExperimentVerdict.document.is_(None) & (ExperimentVerdict.decided_at < long_before)
-        wanted = ExperimentVerdict.experiment_id.is_(None) | is_old | is_early | is_missing
+        may_change = ExperimentVerdict.document.is_(None) | (Experiment.end_date > lately)
+        is_late = may_change & (ExperimentVerdict.decided_at < long_before)
+        wanted = ExperimentVerdict.experiment_id.is_(None) | is_old | is_early | is_late
         query = (
             self._select()
             .outerjoin(ExperimentVerdict, ExperimentVerdict.experiment_id == Experiment.id)

@@ -18,8 +18,10 @@ logger = logging.getLogger("abacus")
 
 # A verdict that is older is formed again while the experiment runs.
 SECONDS_BETWEEN_VERDICTS: Final = 300
-# What could not be counted may be countable later: by another flag, a changed shared metric, or late events.
+# So is, after a longer while, one of an experiment that has ended lately, and a missing one: late events and changes of
+# shared metrics, the flag and the project reach both.
 SECONDS_BETWEEN_LATE_VERDICTS: Final = 3600
+DAYS_OF_LATE_VERDICTS: Final = 7
 
 
 class VerdictUpkeep:
@@ -34,8 +36,10 @@ class VerdictUpkeep:
         """Look at one experiment after the other, and pause after each. An error of one does not stop the others."""
         before = now - dt.timedelta(seconds=SECONDS_BETWEEN_VERDICTS)
         long_before = now - dt.timedelta(seconds=SECONDS_BETWEEN_LATE_VERDICTS)
+        lately = now - dt.timedelta(days=DAYS_OF_LATE_VERDICTS)
         async with self._database.read() as session:
-            experiments = await ExperimentRepository(session, self._project_id).undecided(now, before, long_before)
+            repository = ExperimentRepository(session, self._project_id)
+            experiments = await repository.undecided(now, before, long_before, lately)
         for experiment in experiments:
             try:
                 await self._look_at(experiment, now)
