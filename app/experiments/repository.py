@@ -300,7 +300,7 @@ class ExperimentRepository:
         query = (
             self._select()
             .outerjoin(ExperimentVerdict, ExperimentVerdict.experiment_id == Experiment.id)
-            .where(Experiment.start_date <= _AT, ~Experiment.archived, wanted)
+            .where(Experiment.start_date <= _AT, wanted)
             .order_by(Experiment.id)
         )
         found = await self._session.scalars(query, {_NOW: now})

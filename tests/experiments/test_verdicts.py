@@ -95,6 +95,19 @@ async def test_late_events_change_the_verdict_on_what_has_ended_lately(service: 
     assert await form_verdicts(database, service, now + dt.timedelta(days=8)) == 0
 
 
+async def test_archived_experiment_has_its_verdict(service: Service, database: Database) -> None:
+    ended = await clear_win(service)
+    await service.create_experiment(feature_flag_key="archived", archived=True)
+    assert await form_verdicts(database, service) == 2
+    path = f"/experiments/{ended['id']}/"
+    verdict = (await service.read(path))["verdict"]
+
+    shown = [(await service.post(f"{path}{action}/", {})).json()["verdict"] for action in ("archive", "unarchive")]
+
+    assert verdict["recommendation"] == "ship"
+    assert shown == [verdict, verdict]
+
+
 @pytest.mark.parametrize("failure", [StillCounting(), TimeoutError()], ids=["still counting", "out of time"])
 async def test_failure_to_count_says_nothing_about_an_experiment(
     service: Service, database: Database, monkeypatch: pytest.MonkeyPatch, failure: Exception
