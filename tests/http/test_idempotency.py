@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -97,6 +98,18 @@ async def test_file_is_imported_once(service: Service) -> None:
     assert (first.status_code, again.status_code, other.status_code) == (201, 201, 409), first.text
     assert again.json()["id"] == first.json()["id"]
     assert (await service.read("/imports/"))["count"] == 1
+
+
+@pytest.mark.one_database
+async def test_file_of_unknown_size_has_no_key(service: Service) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield EVENT
+
+    for key, status in (("file", 400), (None, 201)):
+        headers = {"Content-Type": "application/octet-stream"} | ({"Idempotency-Key": key} if key else {})
+        answer = await service.request("POST", "/imports/?name=a.ndjson", content=pieces(), headers=headers)
+        assert answer.status_code == status, answer.text
+        assert key is None or (answer.json()["attr"], "Content-Length" in answer.text) == ("Idempotency-Key", True)
 
 
 @pytest.mark.one_database
