@@ -39,6 +39,14 @@ async def test_same_request_is_answered_again_and_another_is_refused(service: Se
     assert (await service.read("/experiments/"))["count"] == 1
 
 
+async def test_answer_again_warns_of_what_was_ignored(service: Service) -> None:
+    first, again = [await send(service, "one", path="/experiments/?unheard_too=1") for _ in range(2)]
+
+    assert again.headers.get_list("Warning") == first.headers.get_list("Warning")
+    assert first.headers["Warning"].count("unheard") == 2
+    assert "Warning" not in (await send(service, "two", {"name": "x", "feature_flag_key": "x"})).headers
+
+
 async def test_what_was_refused_may_be_sent_again(service: Service) -> None:
     assert (await send(service, "one", {"name": "x"})).status_code == 400
     assert (await send(service, "one", BODY)).status_code == 201
