@@ -145,7 +145,7 @@ class PhaseService(ExperimentService):
 
     async def unfreeze(self, experiment: Experiment, changed_by: User) -> None:
         """Restore the release conditions from before the freeze. The cohort stays."""
-        check_unfreezing(is_frozen=experiment.exposure_freeze is not None, is_held=experiment.baseline_hold is not None)
+        refuse_to_unfreeze(experiment)
         before = state_of(experiment)
         await self._thaw(experiment, changed_by)
         await self._store(experiment, "exposure_unfrozen", changed_by, before)
@@ -205,3 +205,13 @@ def refuse_to_freeze(experiment: Experiment) -> None:
         raise invalid_state("The flag has a holdout, which decides before its release conditions.")
     if enrollment_group(filters, "") is not None:
         raise invalid_state("Persons enroll themselves, which decides before the release conditions of the flag.")
+
+
+def refuse_to_unfreeze(experiment: Experiment) -> None:
+    """Refuse an experiment whose exposure is not frozen, or that gives everyone the baseline.
+
+    Raises
+    ------
+    ValidationFailed
+    """
+    check_unfreezing(is_frozen=experiment.exposure_freeze is not None, is_held=experiment.baseline_hold is not None)

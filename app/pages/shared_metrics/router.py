@@ -90,14 +90,16 @@ async def change_saved_metric(request: Request, visit: ChangingVisitDep, saved_m
     document = await _check(fields, errors)
     if errors:
         return await _show(request, visit, fields, errors, metric=metric, status=400)
-    body = validate(SavedMetricUpdate, document)
     try:
+        body = validate(SavedMetricUpdate, document)
         async with get_database(request).write() as session:
             saved_metrics = build_saved_metrics(session, visit.project.id)
             await saved_metrics.update(await _lock(saved_metrics, metric, fields, _CHANGED_MEANWHILE), body)
     except Conflict as conflict:
         fields = {**fields, "seen": write_moment(metric.updated_at)}
         return await _show(request, visit, fields, {"form": conflict.detail}, metric=metric, status=conflict.status)
+    except ValidationFailed as refusal:
+        return await _show(request, visit, fields, {"form": refusal.detail}, metric=metric, status=400)
     return _back(request, visit)
 
 
