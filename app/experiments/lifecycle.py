@@ -29,8 +29,9 @@ _PAUSED = "Experiment is already paused."
 _NOT_PAUSED = "Experiment is not paused."
 _NOT_ENDED = "Experiment has not ended yet."
 _ENDED = "Experiment has already ended."
-NOT_FROZEN = "The exposure of the experiment is not frozen."
+_NOT_FROZEN = "The exposure of the experiment is not frozen."
 _FROZEN = "The exposure of the experiment is already frozen."
+_HELD = "Everyone gets the baseline: resume the experiment first."
 
 # The text that refuses an action in a status; without one the action is allowed.
 _REFUSALS: Final[Mapping[Action, Mapping[Status, str]]] = {
@@ -66,8 +67,7 @@ _REFUSALS: Final[Mapping[Action, Mapping[Status, str]]] = {
         "exposure_frozen": _FROZEN,
         "stopped": _ENDED,
     },
-    # What is paused may be frozen too: its service looks at that.
-    "unfreeze_exposure": dict.fromkeys(("draft", "scheduled", "running", "paused", "stopped"), NOT_FROZEN),
+    "unfreeze_exposure": {},  # what is frozen may have any status
 }
 
 
@@ -116,7 +116,15 @@ def describe_waiting(start_date: dt.datetime, end_date: dt.datetime | None, now:
 
 def check_action(action: Action, status: Status, *, is_archived: bool) -> None:
     """Refuse an action that the status does not allow."""
-    refusal = _refusal(action, status, is_archived=is_archived)
+    _check(_refusal(action, status, is_archived=is_archived))
+
+
+def check_unfreezing(*, is_frozen: bool, is_held: bool) -> None:
+    """Refuse to unfreeze what is not frozen, or gives everyone the baseline for the time being."""
+    _check(_refusal_to_unfreeze(is_frozen=is_frozen, is_held=is_held))
+
+
+def _check(refusal: str | None) -> None:
     if refusal is not None:
         raise invalid_state(refusal)
 
@@ -131,9 +139,17 @@ def _refusal(action: Action, status: Status, *, is_archived: bool) -> str | None
     return _REFUSALS[action].get(status)
 
 
-def allowed_actions(status: Status, *, is_archived: bool) -> list[Action]:
-    """Return the actions that ``check_action`` lets pass, in the order of a life."""
-    return [action for action in get_args(Action) if _refusal(action, status, is_archived=is_archived) is None]
+def _refusal_to_unfreeze(*, is_frozen: bool, is_held: bool) -> str | None:
+    if not is_frozen:
+        return _NOT_FROZEN
+    return _HELD if is_held else None
+
+
+def allowed_actions(status: Status, *, is_archived: bool, is_frozen: bool, is_held: bool) -> list[Action]:
+    """Return the actions that ``check_action`` and ``check_unfreezing`` let pass, in the order of a life."""
+    refusals = {action: _refusal(action, status, is_archived=is_archived) for action in get_args(Action)}
+    refusals["unfreeze_exposure"] = _refusal_to_unfreeze(is_frozen=is_frozen, is_held=is_held)
+    return [action for action, refusal in refusals.items() if refusal is None]
 
 
 def invalid_state(detail: str) -> ValidationFailed:

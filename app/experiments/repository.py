@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, case, cast, delete, func, select
+from sqlalchemy import ColumnElement, Select, Text, bindparam, case, cast, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute, contains_eager
 
@@ -284,15 +284,23 @@ class ExperimentRepository:
         found = await self._session.scalars(query, {_NOW: now})
         return await self._load_saved_metrics(found.all())
 
-    async def undecided(self, now: dt.datetime, before: dt.datetime) -> Sequence[Experiment]:
-        """Return the started experiments without a verdict, with one from before a time, or from before their end."""
+    async def undecided(
+        self, now: dt.datetime, before: dt.datetime, long_before: dt.datetime, lately: dt.datetime
+    ) -> Sequence[Experiment]:
+        """Return the started experiments that were not looked at for a verdict, or not lately.
+
+        Those that run were looked at before a time, those that have ended lately, or whose data could not be counted,
+        long before it, and others before their end.
+        """
         is_old = _IS_OPEN & (ExperimentVerdict.decided_at < before)
         is_early = _HAS_ENDED & (ExperimentVerdict.decided_at < Experiment.end_date)
-        wanted = ExperimentVerdict.experiment_id.is_(None) | is_old | is_early
+        may_change = ExperimentVerdict.document.is_(None) | (Experiment.end_date > lately)
+        is_late = may_change & (ExperimentVerdict.decided_at < long_before)
+        wanted = ExperimentVerdict.experiment_id.is_(None) | is_old | is_early | is_late
         query = (
             self._select()
             .outerjoin(ExperimentVerdict, ExperimentVerdict.experiment_id == Experiment.id)
-            .where(Experiment.start_date <= _AT, ~Experiment.archived, wanted)
+            .where(Experiment.start_date <= _AT, wanted)
             .order_by(Experiment.id)
         )
         found = await self._session.scalars(query, {_NOW: now})
@@ -306,6 +314,15 @@ class ExperimentRepository:
             {ExperimentVerdict.experiment_id: experiment_id},
             values,
             where=ExperimentVerdict.decided_at <= now,
+        )
+
+    async def put_off_verdict(self, experiment_id: int, now: dt.datetime) -> None:
+        """Look at an experiment with a verdict later, as if it were formed now; one without is looked at soon."""
+        await self._session.execute(
+            update(ExperimentVerdict)
+            .where(ExperimentVerdict.experiment_id == experiment_id, ExperimentVerdict.decided_at < now)
+            .values(decided_at=now)
+            .execution_options(synchronize_session=False)
         )
 
     async def forget_verdict(self, experiment_id: int) -> None:

@@ -93,7 +93,12 @@ def _read(record: ExperimentRecord) -> Mapping[str, object]:
         "holdout_id": record.holdout_id,
         "uses_existing_flag": record.uses_existing_flag,
         "variants": _pass("[]" if record.variants in {None, _NULL} else record.variants),
-        "allowed_actions": allowed_actions(record.status, is_archived=record.archived),
+        "allowed_actions": allowed_actions(
+            record.status,
+            is_archived=record.archived,
+            is_frozen=record.exposure_freeze is not None,
+            is_held=record.baseline_hold is not None,
+        ),
         "verdict": _pass(record.verdict),
     }
 

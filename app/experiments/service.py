@@ -413,7 +413,8 @@ class ExperimentService:
     async def _store(self, experiment: Experiment, activity: str, changed_by: User | None, before: State) -> None:
         experiment.updated_at = utc_now()
         await self._experiments.flush()
-        await self._experiments.forget_verdict(experiment.id)
+        if activity not in {"archived", "unarchived"}:  # which change nothing that is decided on
+            await self._experiments.forget_verdict(experiment.id)
         await self._record(experiment, activity, changed_by, before=before, after=state_of(experiment))
 
     async def _record(

@@ -1,6 +1,10 @@
 """A request that was answered already, and gets the same answer again."""
 
+import json
+
 from fastapi import Request, Response
+
+from app.http.strictness import LISTED, WARNINGS
 
 
 class AnsweredBefore(Exception):
@@ -13,7 +17,10 @@ class AnsweredBefore(Exception):
         self.tag = tag
 
 
-async def answer_again(_request: Request, error: Exception) -> Response:
+async def answer_again(request: Request, error: Exception) -> Response:
     assert isinstance(error, AnsweredBefore)  # noqa: S101  # registered for this class only
+    document = json.loads(error.body)
+    if isinstance(document, dict) and LISTED in document:  # this time, the body was not looked through
+        request.scope.setdefault(WARNINGS, [])[:] = document[LISTED]
     headers = {"Idempotent-Replayed": "true", **({"ETag": error.tag} if error.tag else {})}
     return Response(error.body, error.status, headers, media_type="application/json")

@@ -1,5 +1,6 @@
 """What is to happen to an experiment by itself, and what has: in words."""
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -34,16 +35,21 @@ def describe_automation(experiment: Experiment, timezone: ZoneInfo) -> Automatio
     """Return the schedule, the ramp and the circuit breakers, and what happened last, the newest first."""
     schedule = read_schedule(experiment.scheduling_config)
     planned = [("Starts", schedule.start_at), ("Ends", schedule.end_at)]
-    rows = [(name, format_time(moment, timezone)) for name, moment in planned if moment is not None]
+    rows = [(name, _write_time(moment, timezone)) for name, moment in planned if moment is not None]
     rows += [
         (_after(step.after_hours), f"{format_chosen_share(step.rollout_percentage / 100)} get it")
         for step in schedule.ramp or ()
     ]
     rows += [_describe_breaker(experiment, breaker) for breaker in read_breakers(experiment.circuit_breakers)]
     happened = [
-        (format_time(parse_moment(str(one["at"])), timezone), _tell(one)) for one in reversed(actions_of(experiment))
+        (_write_time(parse_moment(str(one["at"])), timezone), _tell(one)) for one in reversed(actions_of(experiment))
     ]
     return Automation(rows, happened[:_MOST_SHOWN])
+
+
+def _write_time(moment: dt.datetime | None, timezone: ZoneInfo) -> str:
+    """Return a time with its zone: the form takes times in UTC, whatever the project's is."""
+    return f"{format_time(moment, timezone)} ({timezone.key})"
 
 
 def _describe_breaker(experiment: Experiment, breaker: CircuitBreaker) -> tuple[str, str]:

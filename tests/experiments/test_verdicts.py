@@ -3,10 +3,14 @@
 import datetime as dt
 from typing import Any
 
+import pytest
+
+from app.common.errors import StillCounting
 from app.db.database import Database
 from app.db.models import utc_now
-from app.experiments.verdicts.service import SECONDS_BETWEEN_VERDICTS
-from tests.pages.conftest import clear_win
+from app.experiments.scorecard.service import ScorecardService
+from app.experiments.verdicts.service import SECONDS_BETWEEN_LATE_VERDICTS, SECONDS_BETWEEN_VERDICTS
+from tests.pages.conftest import clear_win, send, viewed
 from tests.support.service import Service
 from tests.support.verdicts import form_verdicts
 
@@ -27,7 +31,7 @@ async def test_background_keeps_the_last_verdict_for_lists(service: Service, dat
         name: decision[name] for name in ("state", "recommendation", "variant_key", "title")
     }
     assert decision["summary"] == listed["checkout"]["summary"]
-    assert await form_verdicts(database, service) == 0  # it has ended: nothing will change
+    assert await form_verdicts(database, service) == 0  # it has ended long ago
 
 
 async def test_verdict_on_a_running_experiment_is_formed_again_after_a_while(
@@ -69,3 +73,59 @@ async def test_data_that_cannot_be_counted_have_no_verdict(service: Service, dat
 
     assert [await form_verdicts(database, service) for _ in range(2)] == [1, 0]
     assert (await service.read(f"/experiments/{experiment['id']}/"))["verdict"] is None
+    later = utc_now() + dt.timedelta(seconds=SECONDS_BETWEEN_LATE_VERDICTS + 1)
+    assert [await form_verdicts(database, service, later) for _ in range(2)] == [1, 0]
+
+
+async def test_late_events_change_the_verdict_on_what_has_ended_lately(service: Service, database: Database) -> None:
+    now = utc_now()
+    ended = await clear_win(service, end_date=(now - dt.timedelta(days=2)).isoformat())
+    await form_verdicts(database, service, now)
+    path = f"/experiments/{ended['id']}/"
+    before = (await service.read(path))["verdict"]
+    await send(service, viewed(400, 360, "control"))
+
+    hour = dt.timedelta(seconds=SECONDS_BETWEEN_LATE_VERDICTS + 1)
+    formed = [await form_verdicts(database, service, moment) for moment in (now, now + hour, now + hour)]
+
+    after, decision = (await service.read(path))["verdict"], await service.read(f"{path}decision/")
+    assert formed == [0, 1, 0]
+    assert before["variant_key"] == "test"
+    assert after["summary"] == decision["summary"] != before["summary"]
+    assert await form_verdicts(database, service, now + dt.timedelta(days=8)) == 0
+
+
+async def test_archived_experiment_has_its_verdict(service: Service, database: Database) -> None:
+    ended = await clear_win(service)
+    await service.create_experiment(feature_flag_key="archived", archived=True)
+    assert await form_verdicts(database, service) == 2
+    path = f"/experiments/{ended['id']}/"
+    verdict = (await service.read(path))["verdict"]
+
+    shown = [(await service.post(f"{path}{action}/", {})).json()["verdict"] for action in ("archive", "unarchive")]
+
+    assert verdict["recommendation"] == "ship"
+    assert shown == [verdict, verdict]
+
+
+@pytest.mark.parametrize("failure", [StillCounting(), TimeoutError()], ids=["still counting", "out of time"])
+async def test_failure_to_count_says_nothing_about_an_experiment(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    running = await clear_win(service, end_date=None)
+    await form_verdicts(database, service)
+    ended = await service.create_experiment(feature_flag_key="ended")
+    before = (await service.read(f"/experiments/{running['id']}/"))["verdict"]
+
+    async def fail(*_: object) -> None:
+        raise failure
+
+    later = utc_now() + dt.timedelta(seconds=SECONDS_BETWEEN_VERDICTS + 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(ScorecardService, "decision", fail)
+        assert await form_verdicts(database, service, later) == 2
+
+    assert before["recommendation"]
+    assert (await service.read(f"/experiments/{running['id']}/"))["verdict"] == before
+    assert await form_verdicts(database, service, later) == 1
+    assert (await service.read(f"/experiments/{ended['id']}/"))["verdict"] is not None

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -36,6 +37,14 @@ async def test_same_request_is_answered_again_and_another_is_refused(service: Se
         assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_key_reused")
     assert (new.status_code, new.json()["detail"]) == (400, "There is already a feature flag with this key.")
     assert (await service.read("/experiments/"))["count"] == 1
+
+
+async def test_answer_again_warns_of_what_was_ignored(service: Service) -> None:
+    first, again = [await send(service, "one", path="/experiments/?unheard_too=1") for _ in range(2)]
+
+    assert again.headers.get_list("Warning") == first.headers.get_list("Warning")
+    assert first.headers["Warning"].count("unheard") == 2
+    assert "Warning" not in (await send(service, "two", {"name": "x", "feature_flag_key": "x"})).headers
 
 
 async def test_what_was_refused_may_be_sent_again(service: Service) -> None:
@@ -97,6 +106,18 @@ async def test_file_is_imported_once(service: Service) -> None:
     assert (first.status_code, again.status_code, other.status_code) == (201, 201, 409), first.text
     assert again.json()["id"] == first.json()["id"]
     assert (await service.read("/imports/"))["count"] == 1
+
+
+@pytest.mark.one_database
+async def test_file_of_unknown_size_has_no_key(service: Service) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield EVENT
+
+    for key, status in (("file", 400), (None, 201)):
+        headers = {"Content-Type": "application/octet-stream"} | ({"Idempotency-Key": key} if key else {})
+        answer = await service.request("POST", "/imports/?name=a.ndjson", content=pieces(), headers=headers)
+        assert answer.status_code == status, answer.text
+        assert key is None or (answer.json()["attr"], "Content-Length" in answer.text) == ("Idempotency-Key", True)
 
 
 @pytest.mark.one_database

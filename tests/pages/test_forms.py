@@ -327,13 +327,17 @@ async def test_shared_metric_is_made_and_leads_an_experiment(service: Service, v
     path = f"metrics/{metric['id']}/"
     shown = Page(await visitor.browser.get(f"{visitor.path()}{path}"))
     assert 'value="amount"' in shown.response.text
-    renamed = await submit(visitor, {**fields, "name": "Sales", "m0_property": "amount"}, path)
+    seen = {"seen": metric["updated_at"]}
+    renamed = await submit(visitor, {**fields, **seen, "name": "Sales", "m0_property": "amount"}, path)
     assert renamed.status == 303
     assert "Sales Number for each person" in Page(await visitor.browser.get(f"{visitor.path()}metrics/")).text
-    kept = await submit(visitor, {**fields, "do": "delete"}, path)
+    delete = {"do": "delete", "sure": "yes"}
+    delete["seen"] = (await service.read(f"/experiment_saved_metrics/{metric['id']}/"))["updated_at"]
+    kept = await submit(visitor, delete, path)
     assert (kept.status, "The metric is counted by the experiment" in kept.text) == (400, True)
+    assert 'value="Sales"' in kept.response.text
     assert (await service.delete(f"/experiments/{experiment['id']}/")).status_code == 204
-    assert (await submit(visitor, {"do": "delete"}, path)).status == 303
+    assert (await submit(visitor, delete, path)).status == 303
 
 
 METRICS: list[dict[str, Any]] = [

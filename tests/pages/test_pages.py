@@ -149,6 +149,7 @@ async def test_page_of_an_experiment_ahead_says_when_it_starts_and_what_is_wrong
 
 
 async def test_draft_page_shows_checklist_and_schedule(service: Service, visitor: Visitor) -> None:
+    assert (await service.patch("/", {"timezone": "Europe/Berlin"})).status_code == 200
     schedule = {"start_at": "2199-01-01T09:00:00Z", "ramp": "default"}
     draft = await service.create_experiment(
         start_date=None,
@@ -161,7 +162,9 @@ async def test_draft_page_shows_checklist_and_schedule(service: Service, visitor
 
     assert "recommended The flag is in the code An SDK has not evaluated the flag lately" in text
     assert "done The metrics, the exposure and the flag can be counted" in text
-    assert "Starts 1 Jan 2199, 09:00 At the start 1% get it After 1 day 5% get it" in text
+    assert "Starts 1 Jan 2199, 10:00 (Europe/Berlin) At the start 1% get it After 1 day 5% get it" in text
+    history = await visitor.browser.get(f"{visitor.path(draft)}history/")
+    assert "Times are in Europe/Berlin" in Page(history).text
     assert "falls by more than 10% the flag is switched off, once 100 are exposed to each variant" in text
 
 

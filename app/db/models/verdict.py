@@ -19,4 +19,4 @@ class ExperimentVerdict(Base):
 
     experiment_id: Mapped[int] = mapped_column(ForeignKey("experiment.id", ondelete="CASCADE"), primary_key=True)
     document: Mapped[dict[str, Any] | None] = mapped_column(JsonColumn)  # null: its data could not be counted
-    decided_at: Mapped[dt.datetime]
+    decided_at: Mapped[dt.datetime]  # when its data were last looked at; the document says when it was formed

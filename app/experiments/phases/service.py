@@ -11,7 +11,7 @@ from app.experiments.automation.actions import actions_of, last_action, note
 from app.experiments.automation.planning import is_armed
 from app.experiments.automation.schemas import CircuitBreaker, RampStep, read_breakers, read_schedule
 from app.experiments.current_state import current_status, state_of
-from app.experiments.lifecycle import NOT_FROZEN, check_action, invalid_state
+from app.experiments.lifecycle import check_action, check_unfreezing, invalid_state
 from app.experiments.schemas import ExperimentEnd
 from app.experiments.service import ExperimentService
 from app.flags.filters import group_type_index_of
@@ -145,10 +145,7 @@ class PhaseService(ExperimentService):
 
     async def unfreeze(self, experiment: Experiment, changed_by: User) -> None:
         """Restore the release conditions from before the freeze. The cohort stays."""
-        if experiment.exposure_freeze is None:
-            raise invalid_state(NOT_FROZEN)
-        if experiment.baseline_hold is not None:
-            raise invalid_state("Everyone gets the baseline: resume the experiment first.")
+        refuse_to_unfreeze(experiment)
         before = state_of(experiment)
         await self._thaw(experiment, changed_by)
         await self._store(experiment, "exposure_unfrozen", changed_by, before)
@@ -208,3 +205,13 @@ def refuse_to_freeze(experiment: Experiment) -> None:
         raise invalid_state("The flag has a holdout, which decides before its release conditions.")
     if enrollment_group(filters, "") is not None:
         raise invalid_state("Persons enroll themselves, which decides before the release conditions of the flag.")
+
+
+def refuse_to_unfreeze(experiment: Experiment) -> None:
+    """Refuse an experiment whose exposure is not frozen, or that gives everyone the baseline.
+
+    Raises
+    ------
+    ValidationFailed
+    """
+    check_unfreezing(is_frozen=experiment.exposure_freeze is not None, is_held=experiment.baseline_hold is not None)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from app.common import limits
-from app.common.errors import AppError
+from app.common.errors import AppError, Unavailable
 from app.db.database import Database
 from app.db.models import Experiment
 from app.experiments.repository import ExperimentRepository
@@ -18,6 +18,10 @@ logger = logging.getLogger("abacus")
 
 # A verdict that is older is formed again while the experiment runs.
 SECONDS_BETWEEN_VERDICTS: Final = 300
+# So is, after a longer while, one of an experiment that has ended lately, and a missing one: late events and changes of
+# shared metrics, the flag and the project reach both.
+SECONDS_BETWEEN_LATE_VERDICTS: Final = 3600
+DAYS_OF_LATE_VERDICTS: Final = 7
 
 
 class VerdictUpkeep:
@@ -31,21 +35,44 @@ class VerdictUpkeep:
     async def steps(self, now: dt.datetime) -> AsyncIterator[None]:
         """Look at one experiment after the other, and pause after each. An error of one does not stop the others."""
         before = now - dt.timedelta(seconds=SECONDS_BETWEEN_VERDICTS)
+        long_before = now - dt.timedelta(seconds=SECONDS_BETWEEN_LATE_VERDICTS)
+        lately = now - dt.timedelta(days=DAYS_OF_LATE_VERDICTS)
         async with self._database.read() as session:
-            experiments = await ExperimentRepository(session, self._project_id).undecided(now, before)
+            repository = ExperimentRepository(session, self._project_id)
+            experiments = await repository.undecided(now, before, long_before, lately)
         for experiment in experiments:
             try:
-                await self._keep(experiment, await self._form(experiment, now), now)
+                await self._look_at(experiment, now)
             except Exception:
                 logger.exception("the verdict on experiment %d could not be kept", experiment.id)
             yield
 
+    async def _look_at(self, experiment: Experiment, now: dt.datetime) -> None:
+        try:
+            verdict = await self._form(experiment, now)
+        except (Unavailable, TimeoutError) as error:  # which says nothing about the experiment
+            logger.debug("the verdict on experiment %d is left as it is: %s", experiment.id, error)
+            async with self._database.write(durable=False) as session:
+                await ExperimentRepository(session, self._project_id).put_off_verdict(experiment.id, now)
+        else:
+            await self._keep(experiment, verdict, now)
+
     async def _form(self, experiment: Experiment, now: dt.datetime) -> dict[str, Any] | None:
-        """Return what the data say; None where they cannot be counted, in time or at all, which health says."""
+        """Return what the data say; None where they cannot be counted, which health says.
+
+        Raises
+        ------
+        Unavailable
+            They cannot be counted at the moment.
+        TimeoutError
+            They cannot be counted in time.
+        """
         try:
             async with asyncio.timeout(limits.COUNT_SECONDS.value):
                 decision = await self._scorecards.decision(experiment)
-        except (AppError, ValueError, TimeoutError) as error:
+        except Unavailable:
+            raise
+        except (AppError, ValueError) as error:
             logger.debug("there is no verdict on experiment %d: %s", experiment.id, error)
             return None
         return VerdictRead.of(decision, now).model_dump(mode="json")

@@ -33,7 +33,7 @@ _SENT: Final = (
     "Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Traceparent, Tracestate, "
     "X-Requested-With"
 )
-_PRIVATE_EXPOSED: Final = b"ETag, Retry-After, Warning, X-Request-ID"
+_PRIVATE_EXPOSED: Final = b"ETag, Idempotent-Replayed, Retry-After, Warning, X-Request-ID"
 
 
 class PrivateCORSMiddleware:

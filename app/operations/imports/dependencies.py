@@ -1,19 +1,25 @@
 """Builds the imports of a project."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Path, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.auth.dependencies import ProjectDep, UserDep
 from app.accounts.idempotency.dependencies import IdempotencyKey, build_claim
-from app.accounts.idempotency.service import check_key
+from app.accounts.idempotency.service import HEADER, check_key
+from app.common.errors import ValidationFailed
 from app.db.models import FileImport
 from app.http.dependencies import get_database
 from app.http.fields import PathId
 from app.operations.imports.schemas import ImportRead
 from app.operations.imports.service import FileImportService, Keep, keep_nothing
 from app.pages.dependencies import VisitDep
+
+_NO_SIZE: Final = (
+    "An import with an Idempotency-Key needs a Content-Length, which tells this file from another: send the file with "
+    "its size, or without the key."
+)
 
 ImportId = Annotated[PathId, Path(description="An import's id.")]
 
@@ -29,11 +35,19 @@ async def get_imports(request: Request, project: ProjectDep) -> FileImportServic
 async def get_keep(
     request: Request, project: ProjectDep, user: UserDep, idempotency_key: IdempotencyKey = None
 ) -> Keep:
-    """What keeps the answer to an upload with an `Idempotency-Key`, which is looked up before the file is read."""
+    """What keeps the answer to an upload with an `Idempotency-Key`, which is looked up before the file is read.
+
+    Raises
+    ------
+    ValidationFailed
+        The size, by which files are told apart, is not known before.
+    """
     if idempotency_key is None:
         return keep_nothing
     check_key(idempotency_key)
     key, size = idempotency_key, request.headers.get("content-length", "").encode()
+    if not size:
+        raise ValidationFailed(_NO_SIZE, attr=HEADER)
     async with get_database(request).read() as session:
         await build_claim(session, project.id, user.id, key, request, size).look()
 

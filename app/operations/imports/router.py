@@ -57,7 +57,8 @@ async def create_import(
 
     It may be compressed in any of the ways that `abacus import` reads. The import goes on in the background, also after
     a restart, and nothing is stored twice. A project has one import at a time. Import persons before events. For an
-    `Idempotency-Key` two requests are the same if their addresses and the sizes of their files are.
+    `Idempotency-Key` two requests are the same if their addresses and the sizes of their files are; a key without a
+    `Content-Length` is refused.
     """
     pieces = stream_bytes(request, limits.UPLOADED_FILE_BYTES.value)
     return ImportRead.of(await imports.upload(pieces, read_text(name) or "upload", source, time_offset, keep))

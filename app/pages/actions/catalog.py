@@ -9,7 +9,7 @@ from app.common.nouns import capitalized
 from app.db.models import Experiment
 from app.experiments.current_state import current_status
 from app.experiments.lifecycle import Action, Status, check_action
-from app.experiments.phases.service import refuse_to_freeze
+from app.experiments.phases.service import refuse_to_freeze, refuse_to_unfreeze
 
 _STARTED: Final[tuple[Status, ...]] = ("running", "paused", "exposure_frozen", "stopped")
 
@@ -158,7 +158,7 @@ ACTIONS: Final[Sequence[PageAction]] = (
     ),
 )
 BY_NAME: Final = {action.name: action for action in ACTIONS}
-_OF_THE_LIFE_CYCLE: Final = {"ship": "ship_variant", "freeze": "freeze_exposure"}
+_OF_THE_LIFE_CYCLE: Final = {"ship": "ship_variant", "freeze": "freeze_exposure", "unfreeze": "unfreeze_exposure"}
 
 
 def offered(experiment: Experiment) -> Sequence[PageAction]:
@@ -170,8 +170,6 @@ def _is_allowed(name: str, experiment: Experiment) -> bool:
     status = current_status(experiment)
     if name == "conclude":
         return status in _STARTED
-    if name == "unfreeze":
-        return experiment.exposure_freeze is not None and experiment.baseline_hold is None
     known = next((one for one in get_args(Action) if one == _OF_THE_LIFE_CYCLE.get(name, name)), None)
     if known is None:  # duplicate and delete
         return True
@@ -179,6 +177,8 @@ def _is_allowed(name: str, experiment: Experiment) -> bool:
         check_action(known, status, is_archived=experiment.archived)
         if name == "freeze":
             refuse_to_freeze(experiment)
+        if name == "unfreeze":
+            refuse_to_unfreeze(experiment)
     except ValidationFailed:
         return False
     return True

@@ -7,11 +7,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.common import limits
-from app.common.errors import ValidationFailed
+from app.common.errors import Conflict, ValidationFailed
+from app.common.timestamps import write_moment
 from app.db.models import SavedMetric
 from app.events.usage.repository import EventUsageQueries
 from app.experiments.saved_metrics.dependencies import build_saved_metrics
 from app.experiments.saved_metrics.schemas import SavedMetricCreate, SavedMetricUpdate
+from app.experiments.saved_metrics.service import SavedMetricService
 from app.http.dependencies import get_database
 from app.http.pagination import read_count
 from app.http.request_body import find_refusals, validate
@@ -30,6 +32,14 @@ router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute
 PAGE_ITEMS: Final = 50
 _KINDS: Final = {name: text for name, text in metrics.KINDS.items() if name not in metrics.OF_2022}
 _ROW: Final = "m0_"
+_CHANGED_MEANWHILE: Final = (
+    "This metric was changed by another person since this form was opened. Your input is kept: compare it with the "
+    "metric, and save again to replace what they changed."
+)
+_CHANGED_BEFORE_DELETION: Final = (
+    "This metric was changed by another person since you wanted to delete it. This is the changed one: delete it again "
+    "if you still want to."
+)
 
 
 @router.get("/{project_id}/metrics/")
@@ -68,30 +78,59 @@ async def create_saved_metric_by_form(request: Request, visit: ChangingVisitDep)
 @router.get("/{project_id}/metrics/{saved_metric_id}/")
 async def show_saved_metric(request: Request, visit: ChangingVisitDep, saved_metric_id: str) -> HTMLResponse:
     metric = await _load(request, visit, saved_metric_id)
-    written = {f"{_ROW}{name}": value for name, value in metrics.write_typed(metric.query).items()}
-    fields = {**written, "name": metric.name, "description": metric.description or ""}
-    return await _show(request, visit, fields, metric=metric)
+    return await _show(request, visit, _write(metric), metric=metric)
 
 
 @router.post("/{project_id}/metrics/{saved_metric_id}/")
 async def change_saved_metric(request: Request, visit: ChangingVisitDep, saved_metric_id: str) -> Response:
     fields, errors = await read_form(request), dict[str, str]()
     metric = await _load(request, visit, saved_metric_id)
-    is_deleted = fields.get("do") == "delete"
-    document = {} if is_deleted else await _check(fields, errors)
+    if fields.get("do") == "delete":
+        return await _delete(request, visit, metric, fields)
+    document = await _check(fields, errors)
+    if errors:
+        return await _show(request, visit, fields, errors, metric=metric, status=400)
     try:
-        if not errors:
-            async with get_database(request).write() as session:
-                saved_metrics = build_saved_metrics(session, visit.project.id)
-                locked = await saved_metrics.get(saved_metric_id, for_update=True)
-                if is_deleted:
-                    await saved_metrics.delete(locked)
-                else:
-                    await saved_metrics.update(locked, validate(SavedMetricUpdate, document))
-            return _back(request, visit)
+        body = validate(SavedMetricUpdate, document)
+        async with get_database(request).write() as session:
+            saved_metrics = build_saved_metrics(session, visit.project.id)
+            await saved_metrics.update(await _lock(saved_metrics, metric, fields, _CHANGED_MEANWHILE), body)
+    except Conflict as conflict:
+        fields = {**fields, "seen": write_moment(metric.updated_at)}
+        return await _show(request, visit, fields, {"form": conflict.detail}, metric=metric, status=conflict.status)
     except ValidationFailed as refusal:
-        errors["form"] = refusal.detail
-    return await _show(request, visit, fields, errors, metric=metric, status=400)
+        return await _show(request, visit, fields, {"form": refusal.detail}, metric=metric, status=400)
+    return _back(request, visit)
+
+
+async def _delete(request: Request, visit: Visit, metric: SavedMetric, fields: Fields) -> Response:
+    """Ask whether to delete a metric, and do so after the answer."""
+    if fields.get("sure") != "yes":
+        seen = fields.get("seen", "")
+        return await show(request, "saved_metric_delete.html", visit=visit, metric=metric, seen=seen)
+    try:
+        async with get_database(request).write() as session:
+            saved_metrics = build_saved_metrics(session, visit.project.id)
+            await saved_metrics.delete(await _lock(saved_metrics, metric, fields, _CHANGED_BEFORE_DELETION))
+    except (Conflict, ValidationFailed) as refusal:
+        errors = {"form": refusal.detail}
+        return await _show(request, visit, _write(metric), errors, metric=metric, status=refusal.status)
+    return _back(request, visit)
+
+
+async def _lock(saved_metrics: SavedMetricService, metric: SavedMetric, fields: Fields, refusal: str) -> SavedMetric:
+    """Return the metric for a change, unless it is another one than the form showed."""
+    locked = await saved_metrics.get(str(metric.id), for_update=True)
+    if write_moment(locked.updated_at) != fields.get("seen"):
+        raise Conflict(refusal)
+    return locked
+
+
+def _write(metric: SavedMetric) -> dict[str, str]:
+    """Return the fields of a form that shows a metric."""
+    written = {f"{_ROW}{name}": value for name, value in metrics.write_typed(metric.query).items()}
+    own = {"name": metric.name, "description": metric.description or "", "seen": write_moment(metric.updated_at)}
+    return {**written, **own}
 
 
 async def _load(request: Request, visit: Visit, reference: str) -> SavedMetric:

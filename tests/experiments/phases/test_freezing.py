@@ -133,3 +133,14 @@ async def test_experiments_that_cannot_be_frozen_are_refused(service: Service, m
     )
     again = await service.post(f"/experiments/{many['id']}/unfreeze_exposure/", {})
     assert (again.status_code, again.json()["code"]) == (400, "invalid_state")
+
+
+async def test_unfreezing_is_allowed_in_every_status_that_can_be_frozen(service: Service) -> None:
+    experiment = await running_experiment(service)
+
+    seen = [await act(service, experiment, action) for action in ("freeze_exposure", "pause", "end", "archive")]
+    last = await act(service, experiment, "unfreeze_exposure")
+
+    assert [one["status"] for one in seen] == ["exposure_frozen", "paused", "stopped", "stopped"]
+    assert all("unfreeze_exposure" in one["allowed_actions"] for one in seen)
+    assert "unfreeze_exposure" not in last["allowed_actions"]
