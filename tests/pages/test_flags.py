@@ -1,5 +1,6 @@
 """Flags on the pages: their conditions in words, and changes of their rollout."""
 
+import json
 from typing import Any
 
 import pytest
@@ -254,3 +255,24 @@ async def test_conditions_of_a_running_experiment_change_only_knowingly(service:
     assert "Checkout button runs on this flag" in page.text
     assert (await save_conditions(visitor, flag, **fields)).status == 409
     assert (await save_conditions(visitor, flag, **fields, against="yes")).status == 303
+
+
+async def test_refused_form_leaves_the_other_one_as_the_flag_is(service: Service, visitor: Visitor) -> None:
+    experiment = await service.create_experiment(end_date=None)
+    flag = await service.read(f"/feature_flags/{experiment['feature_flag']}/")
+    _, fields = await open_conditions(visitor, flag)
+    whole = {"seen": fields["seen"], "filters": json.dumps(flag["filters"]), "do": "json"}
+
+    for sent in (whole, {**whole, "filters": "{", "against": "yes"}, {**fields, "do": "save"}):
+        refused = await save_conditions(visitor, flag, **sent)
+        upper, lower = refused.response.text.split("</form>\n<form")
+
+        assert refused.status in {400, 409}
+        for form, button in ((upper, "save"), (lower, "json")):
+            if button == "json" and sent.get("filters") == "{":
+                continue  # the wrong text is kept
+            reader = FormFields()
+            reader.feed(form)
+            saved = await save_conditions(visitor, flag, **{**reader.fields, "do": button, "against": "yes"})
+            assert saved.status == 303, saved.text
+            assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == flag["filters"]

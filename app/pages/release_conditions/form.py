@@ -38,6 +38,12 @@ def write_releases(filters: JsonDict) -> dict[str, str]:
     return fields
 
 
+def with_other_form(filters: JsonDict, fields: Fields) -> Fields:
+    """Return the fields that one form of the page sent, and the other form's as the flag is: either may be saved."""
+    stored = write_releases(filters)
+    return {**stored, **fields} if "filters" in fields else {"filters": stored["filters"], **fields}
+
+
 def read_releases(filters: JsonDict, fields: Fields, errors: dict[str, str]) -> JsonDict:
     """Return the filters with the release conditions of a form; everything else stays as it is."""
     group_type = group_type_index_of(filters)

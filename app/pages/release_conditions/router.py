@@ -28,6 +28,7 @@ from app.pages.release_conditions.form import (
     read_filters,
     read_releases,
     version_of,
+    with_other_form,
     write_releases,
 )
 from app.pages.routing import PageRoute, link_from, show
@@ -108,6 +109,7 @@ async def _show(
     *,
     status: int = 200,
 ) -> HTMLResponse:
+    fields = with_other_form(flag.filters, fields)
     group_type = group_type_index_of(flag.filters)
     subject = PERSON if group_type is None else f"group_{group_type}"
     return await show(
