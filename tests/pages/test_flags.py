@@ -153,12 +153,20 @@ def test_condition_in_words(condition: Any, words: str) -> None:
     assert describe_entry(condition) == words
 
 
+def fields_of_forms(page: Page) -> list[dict[str, str]]:
+    """Return what a browser would send of each form of the editor."""
+    found = []
+    for text in page.response.text.split('<form method="post" class="editor">')[1:]:
+        reader = FormFields()
+        reader.feed(text)
+        found.append(reader.fields)
+    return found
+
+
 async def open_conditions(visitor: Visitor, flag: Any) -> tuple[Page, dict[str, str]]:
     """Return the editor of a flag, and the fields that a browser would send of its first form."""
     page = Page(await visitor.browser.get(f"{visitor.path()}flags/{flag['id']}/conditions/"))
-    reader = FormFields()
-    reader.feed(page.response.text.partition("</form>\n<form")[0])
-    return page, reader.fields
+    return page, fields_of_forms(page)[0]
 
 
 async def save_conditions(visitor: Visitor, flag: Any, **fields: str) -> Page:
@@ -195,9 +203,7 @@ async def test_conditions_are_edited_without_a_script(service: Service, visitor:
     for step in steps:
         page = await save_conditions(visitor, flag, **fields, do=step)
         assert page.status == 200
-        reader = FormFields()
-        reader.feed(page.response.text.partition("</form>\n<form")[0])
-        fields = reader.fields
+        fields, _ = fields_of_forms(page)
     new = {"g1c0_key": "plan", "g1c0_operator": "icontains", "g1c0_value": "pro", "g1_rollout": "40", "g1_variant": "a"}
 
     saved = await save_conditions(visitor, flag, **{**fields, **new, "g1_description": "Paying ones"}, do="save")
@@ -265,14 +271,28 @@ async def test_refused_form_leaves_the_other_one_as_the_flag_is(service: Service
 
     for sent in (whole, {**whole, "filters": "{", "against": "yes"}, {**fields, "do": "save"}):
         refused = await save_conditions(visitor, flag, **sent)
-        upper, lower = refused.response.text.split("</form>\n<form")
 
         assert refused.status in {400, 409}
-        for form, button in ((upper, "save"), (lower, "json")):
-            if button == "json" and sent.get("filters") == "{":
+        for shown, button in zip(fields_of_forms(refused), ("save", "json"), strict=True):
+            if shown.get("filters") == "{":
                 continue  # the wrong text is kept
-            reader = FormFields()
-            reader.feed(form)
-            saved = await save_conditions(visitor, flag, **{**reader.fields, "do": button, "against": "yes"})
+            saved = await save_conditions(visitor, flag, **{**shown, "do": button, "against": "yes"})
             assert saved.status == 303, saved.text
             assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == flag["filters"]
+
+
+@pytest.mark.parametrize(("releases", "conditions"), [(120, 1), (1, 150), (95, 2)])
+async def test_no_condition_is_lost_where_there_are_many(
+    service: Service, visitor: Visitor, releases: int, conditions: int
+) -> None:
+    condition = {"key": "plan", "value": ["pro"], "operator": "exact", "type": "person"}
+    groups = [{"properties": [condition] * conditions, "rollout_percentage": 1} for _ in range(releases)]
+    flag = (await service.post("/feature_flags/", {"key": "many", "filters": {"groups": groups}})).json()
+
+    page, fields = await open_conditions(visitor, flag)
+    by_fields = await save_conditions(visitor, flag, seen=fields["seen"], g0_rollout="5", do="save")
+    by_json = await save_conditions(visitor, flag, **fields, do="json")
+
+    assert "they are changed as JSON" in page.text
+    assert (by_fields.status, by_json.status) == (400, 303)
+    assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == flag["filters"]

@@ -10,6 +10,9 @@ from app.pages.editing.rows import Fields, Row, count_rows, read_json_object, wr
 
 MOST_RELEASES: Final = 20
 MOST_CONDITIONS: Final = 20
+_MOST_ROWS: Final = 100  # of a kind: their places have two digits in names of fields
+_MOST_FIELDS: Final = 900  # a form has at most 1,000, with those of new rows
+_TOO_MANY: Final = "Fields cannot hold so many conditions: change them as JSON."
 # What of a release condition has fields of its own.
 _SHOWN: Final = ("properties", "rollout_percentage", "variant", "description")
 
@@ -38,6 +41,13 @@ def write_releases(filters: JsonDict) -> dict[str, str]:
     return fields
 
 
+def fits_fields(filters: JsonDict) -> bool:
+    """Whether a form has room for all release conditions; others are changed as JSON."""
+    listed = [group.get("properties") for group in groups_of(filters)]
+    counts = [len(listed), *(len(one) for one in listed if isinstance(one, list))]
+    return max(counts) <= _MOST_ROWS and len(write_releases(filters)) <= _MOST_FIELDS
+
+
 def with_other_form(filters: JsonDict, fields: Fields) -> Fields:
     """Return the fields that one form of the page sent, and the other form's as the flag is: either may be saved."""
     stored = write_releases(filters)
@@ -46,6 +56,9 @@ def with_other_form(filters: JsonDict, fields: Fields) -> Fields:
 
 def read_releases(filters: JsonDict, fields: Fields, errors: dict[str, str]) -> JsonDict:
     """Return the filters with the release conditions of a form; everything else stays as it is."""
+    if not fits_fields(filters):
+        errors["conditions"] = _TOO_MANY
+        return filters
     group_type = group_type_index_of(filters)
     groups: list[Any] = [
         _read_release(fields, f"g{place}", group_type, errors) for place in range(count_rows(fields, "g"))

@@ -25,6 +25,7 @@ from app.pages.reading_forms import read_form
 from app.pages.release_conditions.form import (
     MOST_CONDITIONS,
     MOST_RELEASES,
+    fits_fields,
     read_filters,
     read_releases,
     version_of,
@@ -119,6 +120,7 @@ async def _show(
         visit=visit,
         flag=flag,
         fields=fields,
+        fits_fields=fits_fields(flag.filters),
         errors=errors or {},
         release_count=count_rows(fields, "g"),
         condition_counts=[count_rows(fields, f"g{place}c") for place in range(count_rows(fields, "g"))],
