@@ -1,0 +1,48 @@
+"""A form that is saved as it was shown leaves everything as the API stored it."""
+
+from typing import Any
+
+import pytest
+
+from tests.pages.conftest import Visitor
+from tests.pages.test_forms import METRICS, created, shown_fields, submit
+from tests.support.service import FUNNEL, TREND, Service
+
+pytestmark = pytest.mark.one_database
+
+PERSONS: list[dict[str, Any]] = [{"key": "plan", "value": "pro", "type": "person", "operator": "exact"}]
+GUARDRAIL: dict[str, Any] = {**METRICS[1], "name": "G", "role": "guardrail", "non_inferiority_margin": 0.01}
+SHARED: dict[str, Any] = {"saved_metrics_ids": [{"id": "ours", "metadata": {"type": "primary"}}]}
+UNUSUAL: list[dict[str, Any]] = [
+    {"metrics_secondary": [GUARDRAIL], **SHARED},
+    {"metrics": [GUARDRAIL, METRICS[0]], "metrics_secondary": METRICS[2:4]},
+    {"filters": {"properties": PERSONS}},
+    {"filters": {"properties": PERSONS}, **SHARED},
+    {"filters": {"properties": PERSONS}, "metrics_secondary": [METRICS[4]]},
+    {
+        "filters": FUNNEL,
+        "metrics": [METRICS[0]],
+        "secondary_metrics": [{"filters": TREND, "goal": "increase"}],
+        **SHARED,
+    },
+    {"decision_criteria": {"goal": "decrease", "target_mde": 0.2}, "metrics": [METRICS[0]]},
+    {"decision_criteria": {"goal": "increase"}, "filters": TREND},
+]
+
+
+@pytest.mark.parametrize("fields", UNUSUAL)
+async def test_unchanged_form_keeps_what_the_api_stored(
+    service: Service, visitor: Visitor, fields: dict[str, Any]
+) -> None:
+    if "saved_metrics_ids" in fields:
+        saved = (await service.post("/experiment_saved_metrics/", {"name": "Shared", "query": METRICS[0]})).json()
+        fields = {**fields, "saved_metrics_ids": [{**fields["saved_metrics_ids"][0], "id": saved["id"]}]}
+    experiment = await service.create_experiment(**{"filters": {}, **fields})
+    form = await shown_fields(visitor, experiment)
+
+    after = await created(service, await submit(visitor, form, f"{experiment['id']}/edit/"))
+
+    of_the_change = ("version", "updated_at", "verdict")
+    assert {k: v for k, v in after.items() if k not in of_the_change} == {
+        k: v for k, v in experiment.items() if k not in of_the_change
+    }
