@@ -46,3 +46,18 @@ async def test_unchanged_form_keeps_what_the_api_stored(
     assert {k: v for k, v in after.items() if k not in of_the_change} == {
         k: v for k, v in experiment.items() if k not in of_the_change
     }
+
+
+async def test_fields_beside_json_say_what_it_says(service: Service, visitor: Visitor) -> None:
+    guardrail = {**METRICS[4], "name": "Slow", "goal": "decrease", "role": "guardrail", "non_inferiority_margin": 0.02}
+    experiment = await service.create_experiment(metrics_secondary=[guardrail])
+
+    form = await shown_fields(visitor, experiment)
+
+    shown = [form[f"m1_{name}"] for name in ("kind", "name", "goal", "role", "margin")]
+    assert shown == ["json", "Slow", "decrease", "guardrail", "2"]
+    page = (await visitor.browser.get(f"{visitor.path(experiment)}edit/")).text
+    hidden = page.split('<div class="not-json">')[1:]
+    assert len(hidden) == 4  # of each metric, before and behind its kind
+    assert "m1_name" in hidden[2].partition("</div>")[0]
+    assert "m1_role" in hidden[3].partition("</div>")[0]

@@ -249,10 +249,11 @@ class DraftReader:
 
     def _is_left_out(self, row: Row) -> bool:
         """Whether nothing is said of the target metric, which another one is instead."""
+        if kind_of(row) == "json":
+            return not row.text("json") and self._may_lack_target
         said = {name for name, value in self._fields.items() if name.startswith(row.prefix) and value.strip()}
-        is_empty = said <= {
-            row.prefix + name for name in ("kind", "goal", "uuid", "math", "below_math", "list", "role")
-        }
+        unseen = ("kind", "goal", "uuid", "math", "below_math", "list", "role", "margin")
+        is_empty = said <= {row.prefix + name for name in unseen}
         return is_empty and self._may_lack_target
 
     def _read_metrics(self) -> Json:

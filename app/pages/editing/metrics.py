@@ -120,7 +120,9 @@ def write_typed(body: Mapping[str, JsonValue]) -> dict[str, str]:
         }
     if _counts_the_same(read_typed(Row(fields, "", {})), body):
         return fields
-    return {"kind": "json", "json": json.dumps(without_fingerprint(body), indent=2, ensure_ascii=False)}
+    # The JSON says its own name and role: forms hide these fields until another kind is chosen.
+    text = json.dumps(without_fingerprint(body), indent=2, ensure_ascii=False)
+    return {"kind": "json", "json": text, **_write_own(body)}
 
 
 def write_filters(filters: Mapping[str, JsonValue]) -> dict[str, str]:
