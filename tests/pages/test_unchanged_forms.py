@@ -61,3 +61,14 @@ async def test_fields_beside_json_say_what_it_says(service: Service, visitor: Vi
     assert len(hidden) == 4  # of each metric, before and behind its kind
     assert "m1_name" in hidden[2].partition("</div>")[0]
     assert "m1_role" in hidden[3].partition("</div>")[0]
+
+
+async def test_start_stays_to_the_microsecond_when_an_end_is_added(service: Service, visitor: Visitor) -> None:
+    start = {"start_at": "2199-01-01T09:00:07.500000Z"}
+    experiment = await service.create_experiment(start_date=None, end_date=None, scheduling_config=start)
+    form = await shown_fields(visitor, experiment)
+
+    later = {**form, "end_at": "2199-02-01T09:00"}
+    after = await created(service, await submit(visitor, later, f"{experiment['id']}/edit/"))
+
+    assert after["scheduling_config"] == {**experiment["scheduling_config"], "end_at": "2199-02-01T09:00:00Z"}

@@ -121,7 +121,9 @@ class SettingsReader:
         if moment is None:
             self._form.refuse(name, _NO_MOMENT)
             return None
-        return write_moment(moment)
+        kept = str(((self._stored.scheduling_config if self._stored else None) or {}).get(name) or "")
+        # The field shows whole seconds: what it showed is still the stored moment, to the microsecond.
+        return kept if parse_moment(_write_moment(kept)) == moment else write_moment(moment)
 
     def _read_ramp(self) -> list[Json]:
         steps: list[Json] = []
