@@ -296,3 +296,25 @@ async def test_no_condition_is_lost_where_there_are_many(
     assert "they are changed as JSON" in page.text
     assert (by_fields.status, by_json.status) == (400, 303)
     assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == flag["filters"]
+
+
+@pytest.mark.parametrize(
+    "holdout",
+    [
+        {"holdout": {"id": 3, "exclusion_percentage": 5}},
+        {"holdout_groups": [{"rollout_percentage": 5, "variant": "holdout-3"}]},
+    ],
+)
+async def test_json_without_the_holdout_removes_it(service: Service, visitor: Visitor, holdout: Any) -> None:
+    body = {"key": "kept-out", "filters": {**FILTERS, **holdout}}
+    flag = (await service.post("/feature_flags/", body)).json()
+    page, _ = await open_conditions(visitor, flag)
+    _, whole = fields_of_forms(page)
+
+    assert (await save_conditions(visitor, flag, **whole, do="json")).status == 303
+    assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == flag["filters"]
+    whole = fields_of_forms((await open_conditions(visitor, flag))[0])[1]
+    assert (await save_conditions(visitor, flag, **{**whole, "filters": json.dumps(FILTERS)}, do="json")).status == 303
+    after = (await service.read(f"/feature_flags/{flag['id']}/"))["filters"]
+    assert not after.pop("holdout", None)
+    assert after == FILTERS

@@ -5,6 +5,7 @@ import json
 from typing import Any, Final
 
 from app.flags.filters import JsonDict, group_type_index_of, groups_of
+from app.flags.holdouts import replacing_holdout
 from app.pages.editing.conditions import read_condition, write_condition
 from app.pages.editing.rows import Fields, Row, count_rows, read_json_object, write_number
 
@@ -66,12 +67,12 @@ def read_releases(filters: JsonDict, fields: Fields, errors: dict[str, str]) -> 
     return {**filters, "groups": groups}
 
 
-def read_filters(fields: Fields, errors: dict[str, str]) -> JsonDict:
-    """Return the filters that a form holds as JSON."""
+def read_filters(stored: JsonDict, fields: Fields, errors: dict[str, str]) -> JsonDict:
+    """Return the filters that a form holds as JSON; what it leaves out of the stored ones is removed."""
     filters: JsonDict = read_json_object(Row(fields, "", errors), "filters")
     if "filters" not in errors and "groups" not in filters:
         errors["filters"] = "`groups` are missing: the release conditions."
-    return filters
+    return replacing_holdout(filters, stored)
 
 
 def _read_release(fields: Fields, prefix: str, group_type: int | None, errors: dict[str, str]) -> JsonDict:

@@ -65,7 +65,8 @@ async def change_conditions(request: Request, visit: ChangingFlagVisitDep, flag_
     try:
         if version_of(flag.filters) != fields.get("seen"):
             raise Conflict(_CHANGED_MEANWHILE)
-        read = read_filters(fields, errors) if asked == "json" else read_releases(flag.filters, fields, errors)
+        reader = read_filters if asked == "json" else read_releases
+        read = reader(flag.filters, fields, errors)
         if errors:
             raise ValidationFailed(next(iter(errors.values())))
         document = {"filters": read}
