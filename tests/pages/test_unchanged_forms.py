@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.pages.conftest import Visitor
+from tests.pages.test_flags import open_conditions, save_conditions
 from tests.pages.test_forms import METRICS, created, shown_fields, submit
 from tests.support.service import FUNNEL, TREND, Service
 
@@ -72,3 +73,28 @@ async def test_start_stays_to_the_microsecond_when_an_end_is_added(service: Serv
     after = await created(service, await submit(visitor, later, f"{experiment['id']}/edit/"))
 
     assert after["scheduling_config"] == {**experiment["scheduling_config"], "end_at": "2199-02-01T09:00:00Z"}
+
+
+LINES = {"key": "note", "value": "one\ntwo", "operator": "icontains", "type": "person"}
+RELEASES: list[dict[str, Any]] = [
+    {},
+    {"rollout_percentage": 33.333333333333336, "variant": None, "description": None},
+    {"properties": [LINES, {**LINES, "value": ["a\r\nb"], "operator": "exact"}, {**LINES, "key": "a\nb"}]},
+    {"properties": [{**PERSONS[0], "value": [1, True, "x"]}], "variant": "b", "description": " Two\nlines "},
+    {"properties": [], "rollout_percentage": 100, "description": "", "sort_key": "kept", "users_affected": 7},
+]
+
+
+async def test_unchanged_conditions_stay_as_the_api_stored_them(service: Service, visitor: Visitor) -> None:
+    split = [{"key": key, "rollout_percentage": 50} for key in "ab"]
+    filters = {"groups": RELEASES, "multivariate": {"variants": split}, "super_groups": None, "payloads": {"a": "1"}}
+    flag = (await service.post("/feature_flags/", {"key": "unusual", "filters": filters})).json()
+    _, fields = await open_conditions(visitor, flag)
+    lines = [name for name, value in fields.items() if not name.endswith("json") and set("\r\n") & set(value)]
+    sent = {name: value.replace("\r", "").replace("\n", "") for name, value in fields.items()}  # as browsers do
+
+    saved = await save_conditions(visitor, flag, **sent, do="save")
+
+    assert saved.status == 303, saved.text
+    assert lines == ["g3_description"]
+    assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == flag["filters"]
