@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -97,6 +98,18 @@ async def test_file_is_imported_once(service: Service) -> None:
     assert (first.status_code, again.status_code, other.status_code) == (201, 201, 409), first.text
     assert again.json()["id"] == first.json()["id"]
     assert (await service.read("/imports/"))["count"] == 1
+
+
+@pytest.mark.one_database
+async def test_file_of_unknown_length_is_not_taken_for_another_one(service: Service) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield EVENT
+
+    headers = {"Idempotency-Key": "file", "Content-Type": "application/octet-stream"}
+    answer = await service.request("POST", "/imports/?name=a.ndjson", content=chunks(), headers=headers)
+
+    assert (answer.status_code, answer.json()["attr"]) == (400, "Idempotency-Key"), answer.text
+    assert (await service.read("/imports/"))["count"] == 0
 
 
 @pytest.mark.one_database

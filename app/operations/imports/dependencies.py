@@ -1,19 +1,24 @@
 """Builds the imports of a project."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Path, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.auth.dependencies import ProjectDep, UserDep
 from app.accounts.idempotency.dependencies import IdempotencyKey, build_claim
-from app.accounts.idempotency.service import check_key
+from app.accounts.idempotency.service import HEADER, check_key
+from app.common.errors import ValidationFailed
 from app.db.models import FileImport
 from app.http.dependencies import get_database
 from app.http.fields import PathId
 from app.operations.imports.schemas import ImportRead
 from app.operations.imports.service import FileImportService, Keep, keep_nothing
 from app.pages.dependencies import VisitDep
+
+_NEEDS_LENGTH: Final = (
+    "An import with an Idempotency-Key needs a Content-Length: by it another file is told from this one."
+)
 
 ImportId = Annotated[PathId, Path(description="An import's id.")]
 
@@ -34,6 +39,8 @@ async def get_keep(
         return keep_nothing
     check_key(idempotency_key)
     key, size = idempotency_key, request.headers.get("content-length", "").encode()
+    if not size:  # the file is told from another one before it is read
+        raise ValidationFailed(_NEEDS_LENGTH, attr=HEADER)
     async with get_database(request).read() as session:
         await build_claim(session, project.id, user.id, key, request, size).look()
 
