@@ -98,3 +98,19 @@ async def test_unchanged_conditions_stay_as_the_api_stored_them(service: Service
     assert saved.status == 303, saved.text
     assert lines == ["g3_description"]
     assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == flag["filters"]
+
+
+async def test_ramp_that_would_lower_a_running_rollout_is_not_promised(service: Service, visitor: Visitor) -> None:
+    experiment = await service.create_experiment(end_date=None)
+    path = f"{experiment['id']}/edit/"
+    usual = {"r0_hours": "0", "r0_share": "5", "r1_hours": "24", "r1_share": "100"}
+
+    refused = await submit(visitor, {**await shown_fields(visitor, experiment), **usual}, path)
+
+    assert refused.status == 400
+    assert 'id="error-schedule">A ramp never lowers the share, and 100 % get it already' in refused.response.text
+    ramp = [{"after_hours": 0, "rollout_percentage": 5}, {"after_hours": 24, "rollout_percentage": 100}]
+    await service.patch(f"/experiments/{experiment['id']}/", {"scheduling_config": {"ramp": ramp}})
+    assert "At the start nothing changes: 100% get it already" in (await visitor.look(experiment)).text
+    unchanged = await submit(visitor, await shown_fields(visitor, experiment), path)
+    assert unchanged.status == 303

@@ -26,7 +26,7 @@ from app.pages.editing.metrics import (
     write_typed,
 )
 from app.pages.editing.rows import Fields, Row, count_rows, write_number
-from app.pages.editing.settings import SettingsReader, changed_settings, place_of_setting, write_settings
+from app.pages.editing.settings import SettingsReader, changed_settings, check_ramp, place_of_setting, write_settings
 
 Json = dict[str, Any]
 
@@ -183,6 +183,7 @@ class DraftReader:
         if any(parameters.get(name) != value for name, value in plan.items()):
             document["parameters"] = parameters | plan
         settings = SettingsReader(self._fields, self.errors, experiment, self._metric_ids).read()
+        check_ramp(settings, experiment, self.errors)
         document |= changed_settings(settings, experiment)
         if "stats_config" in document:
             self._check_baseline(variant_keys(experiment.feature_flag.filters))
