@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.pages.conftest import Visitor
+from tests.pages.conftest import FormFields, Visitor
 from tests.pages.test_flags import open_conditions, save_conditions
 from tests.pages.test_forms import METRICS, created, shown_fields, submit
 from tests.support.service import FUNNEL, TREND, Service
@@ -15,6 +15,8 @@ PERSONS: list[dict[str, Any]] = [{"key": "plan", "value": "pro", "type": "person
 GUARDRAIL: dict[str, Any] = {**METRICS[1], "name": "G", "role": "guardrail", "non_inferiority_margin": 0.01}
 SHARED: dict[str, Any] = {"saved_metrics_ids": [{"id": "ours", "metadata": {"type": "primary"}}]}
 UNUSUAL: list[dict[str, Any]] = [
+    {"name": " Two\nlines ", "description": "\r\nOne\nTwo\r\n Three \n", "metrics": [METRICS[0]]},
+    {"description": "", "metrics": [METRICS[0]]},
     {"metrics_secondary": [GUARDRAIL], **SHARED},
     {"metrics": [GUARDRAIL, METRICS[0]], "metrics_secondary": METRICS[2:4]},
     {"filters": {"properties": PERSONS}},
@@ -31,6 +33,12 @@ UNUSUAL: list[dict[str, Any]] = [
 ]
 
 
+def as_browsers_send(form: dict[str, str]) -> dict[str, str]:
+    """Return fields with the line breaks of browsers: none in fields of one line, CR LF in areas."""
+    areas = {name for name in form if name == "description" or name.endswith("json")}
+    return {name: ("\r\n" if name in areas else "").join(value.splitlines()) for name, value in form.items()}
+
+
 @pytest.mark.parametrize("fields", UNUSUAL)
 async def test_unchanged_form_keeps_what_the_api_stored(
     service: Service, visitor: Visitor, fields: dict[str, Any]
@@ -39,7 +47,7 @@ async def test_unchanged_form_keeps_what_the_api_stored(
         saved = (await service.post("/experiment_saved_metrics/", {"name": "Shared", "query": METRICS[0]})).json()
         fields = {**fields, "saved_metrics_ids": [{**fields["saved_metrics_ids"][0], "id": saved["id"]}]}
     experiment = await service.create_experiment(**{"filters": {}, **fields})
-    form = await shown_fields(visitor, experiment)
+    form = as_browsers_send(await shown_fields(visitor, experiment))
 
     after = await created(service, await submit(visitor, form, f"{experiment['id']}/edit/"))
 
@@ -91,9 +99,8 @@ async def test_unchanged_conditions_stay_as_the_api_stored_them(service: Service
     flag = (await service.post("/feature_flags/", {"key": "unusual", "filters": filters})).json()
     _, fields = await open_conditions(visitor, flag)
     lines = [name for name, value in fields.items() if not name.endswith("json") and set("\r\n") & set(value)]
-    sent = {name: value.replace("\r", "").replace("\n", "") for name, value in fields.items()}  # as browsers do
 
-    saved = await save_conditions(visitor, flag, **sent, do="save")
+    saved = await save_conditions(visitor, flag, **as_browsers_send(fields), do="save")
 
     assert saved.status == 303, saved.text
     assert lines == ["g3_description"]
@@ -114,3 +121,20 @@ async def test_ramp_that_would_lower_a_running_rollout_is_not_promised(service: 
     assert "At the start nothing changes: 100% get it already" in (await visitor.look(experiment)).text
     unchanged = await submit(visitor, await shown_fields(visitor, experiment), path)
     assert unchanged.status == 303
+
+
+@pytest.mark.parametrize("metric", [{**METRICS[0], "role": "secondary"}, METRICS[1], METRICS[4], METRICS[7]])
+async def test_unchanged_shared_metric_stays_as_the_api_stored_it(
+    service: Service, visitor: Visitor, metric: dict[str, Any]
+) -> None:
+    body = {"name": "Shared ", "description": "One\nTwo", "query": metric}
+    saved = (await service.post("/experiment_saved_metrics/", body)).json()
+    path = f"metrics/{saved['id']}/"
+    reader = FormFields()
+    reader.feed((await visitor.browser.get(f"{visitor.path()}{path}")).text)
+
+    page = await submit(visitor, as_browsers_send(reader.fields), path)
+
+    assert page.status == 303, page.text
+    after = await service.read(f"/experiment_saved_metrics/{saved['id']}/")
+    assert {**after, "updated_at": None} == {**saved, "updated_at": None}

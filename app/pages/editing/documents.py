@@ -25,7 +25,7 @@ from app.pages.editing.metrics import (
     write_secondary_of_2022,
     write_typed,
 )
-from app.pages.editing.rows import Fields, Row, count_rows, write_number
+from app.pages.editing.rows import Fields, Row, count_rows, keep_text, write_number
 from app.pages.editing.settings import SettingsReader, changed_settings, check_ramp, place_of_setting, write_settings
 
 Json = dict[str, Any]
@@ -171,6 +171,8 @@ class DraftReader:
         had_target = bool(experiment.metrics) or define_target(kept, beside_typed=True)
         self._may_lack_target = self._may_lack_target or not had_target
         document: Json = {**self._read_texts(), **self._read_metrics()}
+        document["name"] = keep_text(document["name"], experiment.name)
+        document["description"] = keep_text(document["description"], experiment.description, lines=True)
         for name, write in _WRITERS.items():
             document[name] = _as_stored(document[name], getattr(experiment, name), write)
         if document["filters"]:

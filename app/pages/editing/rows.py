@@ -95,6 +95,15 @@ def is_one_line(text: str) -> bool:
     return text == as_one_line(text)
 
 
+def keep_text(read: str | None, stored: str | None, *, lines: bool = False) -> str | None:
+    """Return the stored text where a field shows nothing else; browsers send line breaks of ``lines`` in their way."""
+
+    def shown(text: str | None) -> str:
+        return "\n".join((text or "").strip().splitlines()) if lines else as_one_line(text or "")
+
+    return stored if shown(read) == shown(stored) else read
+
+
 def read_json_object(row: Row, name: str) -> dict[str, Any]:
     """Return the JSON object of a field; an empty one where it holds none, which is an error."""
     try:
