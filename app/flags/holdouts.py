@@ -65,6 +65,12 @@ def keep_holdout(filters: JsonDict, before: JsonDict) -> JsonDict:
     return {**filters, **{name: value for name, value in before.items() if name in _NAMES}}
 
 
+def replacing_holdout(filters: JsonDict, before: JsonDict) -> JsonDict:
+    """Return whole filters so that they also remove a holdout from before of which they say nothing."""
+    is_removed = bool(_NAMES & before.keys()) and not _NAMES & filters.keys()
+    return {**filters, "holdout": None} if is_removed else filters
+
+
 def validate_holdout(filters: JsonDict) -> None:
     """Refuse a holdout that could not be evaluated.
 

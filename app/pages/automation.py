@@ -1,7 +1,7 @@
 """What is to happen to an experiment by itself, and what has: in words."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -11,8 +11,9 @@ from app.common.timestamps import parse_moment
 from app.db.models import Experiment
 from app.experiments.automation.actions import actions_of
 from app.experiments.automation.planning import metric_of
-from app.experiments.automation.schemas import BreakerAction, CircuitBreaker, read_breakers, read_schedule
+from app.experiments.automation.schemas import BreakerAction, CircuitBreaker, RampStep, read_breakers, read_schedule
 from app.flags.filters import JsonDict
+from app.flags.interventions import rollout_of
 from app.pages.formatting import format_time
 
 _MOST_SHOWN: Final = 20  # of what happened
@@ -36,13 +37,12 @@ def describe_automation(experiment: Experiment, timezone: ZoneInfo) -> Automatio
     schedule = read_schedule(experiment.scheduling_config)
     planned = [("Starts", schedule.start_at), ("Ends", schedule.end_at)]
     rows = [(name, _write_time(moment, timezone)) for name, moment in planned if moment is not None]
-    rows += [
-        (_after(step.after_hours), f"{format_chosen_share(step.rollout_percentage / 100)} get it")
-        for step in schedule.ramp or ()
-    ]
+    rows += [(_after(step.after_hours), _describe_step(experiment, step)) for step in schedule.ramp or ()]
     rows += [_describe_breaker(experiment, breaker) for breaker in read_breakers(experiment.circuit_breakers)]
+    shares = {step.after_hours: step.rollout_percentage for step in schedule.ramp or ()}
     happened = [
-        (_write_time(parse_moment(str(one["at"])), timezone), _tell(one)) for one in reversed(actions_of(experiment))
+        (_write_time(parse_moment(str(one["at"])), timezone), _tell(one, shares))
+        for one in reversed(actions_of(experiment))
     ]
     return Automation(rows, happened[:_MOST_SHOWN])
 
@@ -50,6 +50,15 @@ def describe_automation(experiment: Experiment, timezone: ZoneInfo) -> Automatio
 def _write_time(moment: dt.datetime | None, timezone: ZoneInfo) -> str:
     """Return a time with its zone: the form takes times in UTC, whatever the project's is."""
     return f"{format_time(moment, timezone)} ({timezone.key})"
+
+
+def _describe_step(experiment: Experiment, step: RampStep) -> str:
+    rollout = rollout_of(experiment.feature_flag.filters)
+    taken = [(one["after_hours"], one["rollout_percentage"]) for one in actions_of(experiment, "ramped")]
+    holds = experiment.start_date is None or (step.after_hours, step.rollout_percentage) in taken
+    if not holds and rollout is not None and rollout > step.rollout_percentage:
+        return f"nothing changes: {format_chosen_share(rollout / 100)} get it already, and a ramp never lowers that"
+    return f"{format_chosen_share(step.rollout_percentage / 100)} get it"
 
 
 def _describe_breaker(experiment: Experiment, breaker: CircuitBreaker) -> tuple[str, str]:
@@ -63,8 +72,8 @@ def _describe_breaker(experiment: Experiment, breaker: CircuitBreaker) -> tuple[
     )
 
 
-def _tell(action: JsonDict) -> str:
-    """Return what happened, as a sentence."""
+def _tell(action: JsonDict, shares: Mapping[float, float]) -> str:
+    """Return what happened, as a sentence. ``shares`` are those of the ramp's steps, by their hours."""
     detail = str(action.get("detail") or "")
     match action["kind"]:
         case "started":
@@ -74,7 +83,9 @@ def _tell(action: JsonDict) -> str:
         case "ended":
             return "It was ended, as scheduled."
         case "ramped":
-            return f"The ramp reached {format_chosen_share(float(str(action['rollout_percentage'])) / 100)}."
+            reached = float(str(action["rollout_percentage"]))
+            was_above = shares.get(float(str(action["after_hours"])), reached) < reached
+            return f"The ramp {'left the share at' if was_above else 'reached'} {format_chosen_share(reached / 100)}."
         case "ramp_stopped":
             return f"The ramp was stopped: {detail}"
         case _:

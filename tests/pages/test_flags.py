@@ -1,5 +1,6 @@
 """Flags on the pages: their conditions in words, and changes of their rollout."""
 
+import json
 from typing import Any
 
 import pytest
@@ -152,12 +153,20 @@ def test_condition_in_words(condition: Any, words: str) -> None:
     assert describe_entry(condition) == words
 
 
+def fields_of_forms(page: Page) -> list[dict[str, str]]:
+    """Return what a browser would send of each form of the editor."""
+    found = []
+    for text in page.response.text.split('<form method="post" class="editor">')[1:]:
+        reader = FormFields()
+        reader.feed(text)
+        found.append(reader.fields)
+    return found
+
+
 async def open_conditions(visitor: Visitor, flag: Any) -> tuple[Page, dict[str, str]]:
     """Return the editor of a flag, and the fields that a browser would send of its first form."""
     page = Page(await visitor.browser.get(f"{visitor.path()}flags/{flag['id']}/conditions/"))
-    reader = FormFields()
-    reader.feed(page.response.text.partition("</form>\n<form")[0])
-    return page, reader.fields
+    return page, fields_of_forms(page)[0]
 
 
 async def save_conditions(visitor: Visitor, flag: Any, **fields: str) -> Page:
@@ -194,9 +203,7 @@ async def test_conditions_are_edited_without_a_script(service: Service, visitor:
     for step in steps:
         page = await save_conditions(visitor, flag, **fields, do=step)
         assert page.status == 200
-        reader = FormFields()
-        reader.feed(page.response.text.partition("</form>\n<form")[0])
-        fields = reader.fields
+        fields, _ = fields_of_forms(page)
     new = {"g1c0_key": "plan", "g1c0_operator": "icontains", "g1c0_value": "pro", "g1_rollout": "40", "g1_variant": "a"}
 
     saved = await save_conditions(visitor, flag, **{**fields, **new, "g1_description": "Paying ones"}, do="save")
@@ -228,7 +235,7 @@ async def test_wrong_conditions_are_refused_beside_their_fields(service: Service
         ({"g0c0_operator": "regex", "g0c0_value": "("}, "conditions"),
         ({"g0c0_json": "{"}, "g0c0_json"),
         ({"g0_variant": "gone"}, "conditions"),
-        ({"g99_rest": "["}, "g99_rest"),
+        ({"g99_was": "["}, "g99_was"),
         ({"filters": "{", "do": "json"}, "filters"),
         ({"filters": '{"a": 1}', "do": "json"}, "filters"),
         ({"filters": '{"groups": [{"rollout_percentage": 101}]}', "do": "json"}, "filters"),
@@ -238,7 +245,7 @@ async def test_wrong_conditions_are_refused_beside_their_fields(service: Service
         page = await save_conditions(visitor, flag, **{**fields, "do": "save", **change})
         assert page.status == (409 if field == "form" else 400), change
         assert 'role="alert"' in page.response.text, change
-        assert field == "form" or f'id="error-{field}"' in page.response.text or field == "g99_rest", change
+        assert field == "form" or f'id="error-{field}"' in page.response.text or field == "g99_was", change
     assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == flag["filters"]
 
     kept = {**fields, "do": "json", "filters": '{"groups": []}'}
@@ -254,3 +261,60 @@ async def test_conditions_of_a_running_experiment_change_only_knowingly(service:
     assert "Checkout button runs on this flag" in page.text
     assert (await save_conditions(visitor, flag, **fields)).status == 409
     assert (await save_conditions(visitor, flag, **fields, against="yes")).status == 303
+
+
+async def test_refused_form_leaves_the_other_one_as_the_flag_is(service: Service, visitor: Visitor) -> None:
+    experiment = await service.create_experiment(end_date=None)
+    flag = await service.read(f"/feature_flags/{experiment['feature_flag']}/")
+    _, fields = await open_conditions(visitor, flag)
+    whole = {"seen": fields["seen"], "filters": json.dumps(flag["filters"]), "do": "json"}
+
+    for sent in (whole, {**whole, "filters": "{", "against": "yes"}, {**fields, "do": "save"}):
+        refused = await save_conditions(visitor, flag, **sent)
+
+        assert refused.status in {400, 409}
+        for shown, button in zip(fields_of_forms(refused), ("save", "json"), strict=True):
+            if shown.get("filters") == "{":
+                continue  # the wrong text is kept
+            saved = await save_conditions(visitor, flag, **{**shown, "do": button, "against": "yes"})
+            assert saved.status == 303, saved.text
+            assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == flag["filters"]
+
+
+@pytest.mark.parametrize(("releases", "conditions"), [(120, 1), (1, 150), (95, 2)])
+async def test_no_condition_is_lost_where_there_are_many(
+    service: Service, visitor: Visitor, releases: int, conditions: int
+) -> None:
+    condition = {"key": "plan", "value": ["pro"], "operator": "exact", "type": "person"}
+    groups = [{"properties": [condition] * conditions, "rollout_percentage": 1} for _ in range(releases)]
+    flag = (await service.post("/feature_flags/", {"key": "many", "filters": {"groups": groups}})).json()
+
+    page, fields = await open_conditions(visitor, flag)
+    by_fields = await save_conditions(visitor, flag, seen=fields["seen"], g0_rollout="5", do="save")
+    by_json = await save_conditions(visitor, flag, **fields, do="json")
+
+    assert "they are changed as JSON" in page.text
+    assert (by_fields.status, by_json.status) == (400, 303)
+    assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == flag["filters"]
+
+
+@pytest.mark.parametrize(
+    "holdout",
+    [
+        {"holdout": {"id": 3, "exclusion_percentage": 5}},
+        {"holdout_groups": [{"rollout_percentage": 5, "variant": "holdout-3"}]},
+    ],
+)
+async def test_json_without_the_holdout_removes_it(service: Service, visitor: Visitor, holdout: Any) -> None:
+    body = {"key": "kept-out", "filters": {**FILTERS, **holdout}}
+    flag = (await service.post("/feature_flags/", body)).json()
+    page, _ = await open_conditions(visitor, flag)
+    _, whole = fields_of_forms(page)
+
+    assert (await save_conditions(visitor, flag, **whole, do="json")).status == 303
+    assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == flag["filters"]
+    whole = fields_of_forms((await open_conditions(visitor, flag))[0])[1]
+    assert (await save_conditions(visitor, flag, **{**whole, "filters": json.dumps(FILTERS)}, do="json")).status == 303
+    after = (await service.read(f"/feature_flags/{flag['id']}/"))["filters"]
+    assert not after.pop("holdout", None)
+    assert after == FILTERS

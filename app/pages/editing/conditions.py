@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from app.pages.editing.rows import Row, read_json_object
+from app.pages.editing.rows import Row, is_one_line, read_json_object
 
 Json = dict[str, Any]
 
@@ -71,11 +71,12 @@ def write_condition(condition: JsonValue, group_type: int | None = None) -> dict
         return {"json": text}
     key, value = condition.get("key"), condition.get("value")
     operator, kind = condition.get("operator") or "exact", condition.get("type")
-    if kind == "cohort" and isinstance(value, int | str) and operator in {"exact", "in"}:
+    is_cohort = kind == "cohort" and isinstance(value, int | str) and operator in {"exact", "in"}
+    if is_cohort and is_one_line(str(value)):
         return {"key": "", "operator": _IN_COHORT, "value": str(value), "was": text}
     fits = kind == ("person" if group_type is None else "group") and condition.get("group_type_index") == group_type
     shown = _write_value(str(operator), value)
-    if not fits or operator not in OPERATORS or not isinstance(key, str) or key != key.strip() or shown is None:
+    if not fits or operator not in OPERATORS or not isinstance(key, str) or not is_one_line(key) or shown is None:
         return {"json": text}
     return {"key": key, "operator": str(operator), "value": shown, "was": text}
 
@@ -100,7 +101,7 @@ def _write_value(operator: str, value: JsonValue) -> str | None:
         return ""
     listed = value if isinstance(value, list) and operator in _OF_LISTS else [value]
     texts = [_write_scalar(one) for one in listed]
-    if any(text is None or text != text.strip() or not text for text in texts):
+    if any(not text or not is_one_line(text) for text in texts):
         return None
     known = [text for text in texts if text is not None]
     return None if operator in _OF_LISTS and any("," in text for text in known) else ", ".join(known)

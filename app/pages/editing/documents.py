@@ -1,7 +1,7 @@
 """Turns the fields of a form into the documents that the API takes, and experiments into fields."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from uuid import uuid4
 
@@ -20,12 +20,13 @@ from app.pages.editing.metrics import (
     read_filters,
     read_secondary_of_2022,
     read_typed,
+    without_fingerprint,
     write_filters,
     write_secondary_of_2022,
     write_typed,
 )
-from app.pages.editing.rows import Fields, Row, count_rows, write_number
-from app.pages.editing.settings import SettingsReader, changed_settings, place_of_setting, write_settings
+from app.pages.editing.rows import Fields, Row, count_rows, keep_text, write_number
+from app.pages.editing.settings import SettingsReader, changed_settings, check_ramp, place_of_setting, write_settings
 
 Json = dict[str, Any]
 
@@ -57,6 +58,12 @@ _FIELDS_OF_METRICS: Final[Mapping[str, str]] = {
     "retention_window_start": "from",
     "retention_window_end": "until",
 }
+# What writes the fields of stored metrics, by where they are stored.
+_WRITERS: Final[Mapping[str, Callable[[Json], dict[str, str]]]] = {
+    "metrics": write_typed,
+    "secondary_metrics": write_secondary_of_2022,
+    "metrics_secondary": write_typed,
+}
 
 
 def blank_fields() -> dict[str, str]:
@@ -86,8 +93,10 @@ def fields_of(experiment: Experiment) -> dict[str, str]:
         "seen": write_moment(experiment.updated_at),
     }
     rows: list[dict[str, str]] = []
-    if define_target(experiment.filters or {}, beside_typed=bool(experiment.metrics)):
+    if define_target(experiment.filters or {}, beside_typed=True):
         rows.append({**write_filters(experiment.filters), "goal": criteria.get("goal", "increase")})
+    elif not experiment.metrics:  # another metric leads: the first row stays empty
+        rows.append({"kind": "funnel"})
     rows += [{**write_typed(metric), "list": "metrics"} for metric in experiment.metrics or ()]
     listed = experiment.secondary_metrics if isinstance(experiment.secondary_metrics, list) else []
     rows += [write_secondary_of_2022(metric) for metric in listed if isinstance(metric, dict)]
@@ -132,6 +141,7 @@ class DraftReader:
         self._form = Row(fields, "", self.errors)
         # Where each metric of a document stands in the form, by the document's name for it.
         self._rows_of: dict[str, list[int]] = {"filters": [], "metrics": [], "metrics_secondary": []}
+        self._may_lack_target = bool(SettingsReader(fields, {}).read_saved())
         self._metric_ids: dict[str, str] = {}  # the API's names of metrics, by the form's
 
     def read_new(self) -> Json:
@@ -157,8 +167,14 @@ class DraftReader:
 
     def read_change(self, experiment: Experiment) -> Json:
         """Return what changes an experiment, besides what it holds that no form shows."""
-        document: Json = {**self._read_texts(), **self._read_metrics()}
         kept = experiment.filters or {}
+        had_target = bool(experiment.metrics) or define_target(kept, beside_typed=True)
+        self._may_lack_target = self._may_lack_target or not had_target
+        document: Json = {**self._read_texts(), **self._read_metrics()}
+        document["name"] = keep_text(document["name"], experiment.name)
+        document["description"] = keep_text(document["description"], experiment.description, lines=True)
+        for name, write in _WRITERS.items():
+            document[name] = _as_stored(document[name], getattr(experiment, name), write)
         if document["filters"]:
             properties = {"properties": kept["properties"]} if "properties" in kept else {}
             document["filters"] = {**document["filters"], **properties}
@@ -169,11 +185,15 @@ class DraftReader:
         if any(parameters.get(name) != value for name, value in plan.items()):
             document["parameters"] = parameters | plan
         settings = SettingsReader(self._fields, self.errors, experiment, self._metric_ids).read()
+        check_ramp(settings, experiment, self.errors)
         document |= changed_settings(settings, experiment)
         if "stats_config" in document:
             self._check_baseline(variant_keys(experiment.feature_flag.filters))
         stored = experiment.decision_criteria or {}
-        if (criteria := self._read_criteria(stored)) != _DEFAULT_CRITERIA | stored:
+        # The goal of a target of 2022 is not that of a typed one in its place.
+        is_replaced = define_target(kept, beside_typed=True) and not document["filters"]
+        kept_criteria = _without_goal(stored) if is_replaced else stored
+        if (criteria := self._read_criteria(kept_criteria)) != _DEFAULT_CRITERIA | stored:
             document["decision_criteria"] = criteria
         return document
 
@@ -231,10 +251,13 @@ class DraftReader:
             self._form.refuse("compare_with", "This is none of the variants.")
 
     def _is_left_out(self, row: Row) -> bool:
-        """Whether nothing is said of the target metric, which a shared one is instead."""
+        """Whether nothing is said of the target metric, which another one is instead."""
+        if kind_of(row) == "json":
+            return not row.text("json") and self._may_lack_target
         said = {name for name, value in self._fields.items() if name.startswith(row.prefix) and value.strip()}
-        is_empty = said <= {row.prefix + name for name in ("kind", "goal", "uuid", "math", "below_math", "list")}
-        return is_empty and bool(SettingsReader(self._fields, {}).read_saved())
+        unseen = ("kind", "goal", "uuid", "math", "below_math", "list", "role", "margin")
+        is_empty = said <= {row.prefix + name for name in unseen}
+        return is_empty and self._may_lack_target
 
     def _read_metrics(self) -> Json:
         metrics: Json = {"filters": {}, "secondary_metrics": [], "metrics": [], "metrics_secondary": []}
@@ -270,7 +293,7 @@ class DraftReader:
         return {name: _whole(size) for name, size in zip(PLANNED, sizes, strict=True) if size is not None}
 
     def _read_criteria(self, kept: Mapping[str, Any]) -> Json:
-        criteria = {name: value for name, value in kept.items() if name != "goal"}
+        criteria = _without_goal(kept)
         if (effect := self._form.share("effect")) is not None:
             criteria["target_mde"] = effect
         if (days := self._form.number("days")) is not None:
@@ -280,9 +303,32 @@ class DraftReader:
         elif "preset" in criteria:
             criteria["preset"] = "clear_signals"
         first = Row(self._fields, "m0_", {})
-        if kind_of(first) in OF_2022 and first.text("goal") == "decrease":
-            criteria["goal"] = "decrease"
+        if kind_of(first) not in OF_2022:  # which say themselves what is better
+            return criteria | {name: kept[name] for name in ("goal",) if name in kept}
+        if first.text("goal") == "decrease" or "goal" in kept:
+            criteria["goal"] = "decrease" if first.text("goal") == "decrease" else "increase"
         return criteria
+
+
+def _without_goal(criteria: Mapping[str, Any]) -> Json:
+    return {name: value for name, value in criteria.items() if name != "goal"}
+
+
+def _as_stored(read: list[Json] | None, stored: object, write: Callable[[Json], dict[str, str]]) -> object:
+    """Return metrics of a form; those of which it says what it said of stored ones are as they are stored."""
+    before = [one for one in stored if isinstance(one, dict)] if isinstance(stored, list) else []
+    if not read and not before:
+        return stored
+    written = [write(one) for one in before]
+    found = []
+    for metric in read or ():
+        place = written.index(said) if (said := write(metric)) in written else None
+        if place is None:
+            found.append(metric)
+        else:
+            written.pop(place)
+            found.append(without_fingerprint(before.pop(place)))
+    return found or read
 
 
 def field_of_metric(place: str) -> str:

@@ -9,7 +9,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from app.common import limits
 from app.metrics.aggregation.person_values import NUMERIC
 from app.metrics.queries.typed.schemas import TypedMetric
-from app.pages.editing.rows import Row, read_json_object, write_number
+from app.pages.editing.rows import Row, is_one_line, read_json_object, write_number
 
 Json = dict[str, Any]
 
@@ -118,9 +118,11 @@ def write_typed(body: Mapping[str, JsonValue]) -> dict[str, str]:
             "from": str(body.get("retention_window_start")),
             "until": str(body.get("retention_window_end")),
         }
-    if _counts_the_same(read_typed(Row(fields, "", {})), body):
+    if all(map(is_one_line, fields.values())) and _counts_the_same(read_typed(Row(fields, "", {})), body):
         return fields
-    return {"kind": "json", "json": json.dumps(without_fingerprint(body), indent=2, ensure_ascii=False)}
+    # The JSON says its own name and role: forms hide these fields until another kind is chosen.
+    text = json.dumps(without_fingerprint(body), indent=2, ensure_ascii=False)
+    return {"kind": "json", "json": text, **_write_own(body)}
 
 
 def write_filters(filters: Mapping[str, JsonValue]) -> dict[str, str]:
@@ -134,7 +136,7 @@ def write_filters(filters: Mapping[str, JsonValue]) -> dict[str, str]:
         fields = {"kind": "trend_2022", "event": str(first.get("id", "")), "math": str(first.get("math", "total"))}
         fields["property"] = str(first.get("math_property") or "")
     said = {name: value for name, value in filters.items() if name != "properties"}
-    if read_filters(Row(fields, "", {})) == said:
+    if all(map(is_one_line, fields.values())) and read_filters(Row(fields, "", {})) == said:
         return fields
     return {"kind": "json_2022", "json": json.dumps(said, indent=2, ensure_ascii=False)}
 

@@ -85,6 +85,25 @@ def without_rows(fields: Fields, kind: str) -> dict[str, str]:
     return {name: value for name, value in fields.items() if not pattern.match(name)}
 
 
+def as_one_line(text: str) -> str:
+    """Return what comes back of a text in a field of one line: no line breaks, and no blanks at its ends."""
+    return text.replace("\r", "").replace("\n", "").strip()
+
+
+def is_one_line(text: str) -> bool:
+    """Whether a field of one line sends a text back as it is."""
+    return text == as_one_line(text)
+
+
+def keep_text(read: str | None, stored: str | None, *, lines: bool = False) -> str | None:
+    """Return the stored text where a field shows nothing else; browsers send line breaks of ``lines`` in their way."""
+
+    def shown(text: str | None) -> str:
+        return "\n".join((text or "").strip().splitlines()) if lines else as_one_line(text or "")
+
+    return stored if shown(read) == shown(stored) else read
+
+
 def read_json_object(row: Row, name: str) -> dict[str, Any]:
     """Return the JSON object of a field; an empty one where it holds none, which is an error."""
     try:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from app.common.timestamps import parse_moment, write_moment
 from app.db.models import Experiment
 from app.experiments.automation.schemas import MOST_BREAKERS, MOST_STEPS, BreakerAction, default_ramp
+from app.flags.interventions import rollout_of
 from app.pages.editing.rows import Fields, Row, count_rows, without_rows, write_number
 
 Json = dict[str, Any]
@@ -121,7 +122,9 @@ class SettingsReader:
         if moment is None:
             self._form.refuse(name, _NO_MOMENT)
             return None
-        return write_moment(moment)
+        kept = str(((self._stored.scheduling_config if self._stored else None) or {}).get(name) or "")
+        # The field shows whole seconds: what it showed is still the stored moment, to the microsecond.
+        return kept if parse_moment(_write_moment(kept)) == moment else write_moment(moment)
 
     def _read_ramp(self) -> list[Json]:
         steps: list[Json] = []
@@ -196,6 +199,18 @@ def changed_settings(now: Json, experiment: Experiment) -> Json:
     """Return the settings of a form that differ from those of the experiment."""
     before = SettingsReader(write_settings(experiment, {}), {}, experiment).read()
     return {name: value for name, value in now.items() if value != before[name]}
+
+
+def check_ramp(now: Json, experiment: Experiment, errors: dict[str, str]) -> None:
+    """Refuse another ramp of a started experiment if as many as at its end get it already: it would change nothing."""
+    ramp = (now["scheduling_config"] or {}).get("ramp")
+    before = SettingsReader(write_settings(experiment, {}), {}, experiment).read()["scheduling_config"] or {}
+    rollout = rollout_of(experiment.feature_flag.filters)
+    if not ramp or ramp == before.get("ramp") or experiment.start_date is None or rollout is None:
+        return
+    if ramp[-1]["rollout_percentage"] <= rollout:
+        already = f"A ramp never lowers the share, and {rollout:g} % get it already"
+        errors.setdefault("schedule", f"{already}: lower the flag's rollout first, or leave the ramp out.")
 
 
 def place_of_setting(attr: str, detail: str) -> str | None:

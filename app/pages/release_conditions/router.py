@@ -25,9 +25,11 @@ from app.pages.reading_forms import read_form
 from app.pages.release_conditions.form import (
     MOST_CONDITIONS,
     MOST_RELEASES,
+    fits_fields,
     read_filters,
     read_releases,
     version_of,
+    with_other_form,
     write_releases,
 )
 from app.pages.routing import PageRoute, link_from, show
@@ -63,7 +65,8 @@ async def change_conditions(request: Request, visit: ChangingFlagVisitDep, flag_
     try:
         if version_of(flag.filters) != fields.get("seen"):
             raise Conflict(_CHANGED_MEANWHILE)
-        read = read_filters(fields, errors) if asked == "json" else read_releases(flag.filters, fields, errors)
+        reader = read_filters if asked == "json" else read_releases
+        read = reader(flag.filters, fields, errors)
         if errors:
             raise ValidationFailed(next(iter(errors.values())))
         document = {"filters": read}
@@ -108,6 +111,7 @@ async def _show(
     *,
     status: int = 200,
 ) -> HTMLResponse:
+    fields = with_other_form(flag.filters, fields)
     group_type = group_type_index_of(flag.filters)
     subject = PERSON if group_type is None else f"group_{group_type}"
     return await show(
@@ -117,6 +121,7 @@ async def _show(
         visit=visit,
         flag=flag,
         fields=fields,
+        fits_fields=fits_fields(flag.filters),
         errors=errors or {},
         release_count=count_rows(fields, "g"),
         condition_counts=[count_rows(fields, f"g{place}c") for place in range(count_rows(fields, "g"))],

@@ -22,7 +22,7 @@ from app.pages.dependencies import ChangingVisitDep, VisitDep
 from app.pages.editing import metrics
 from app.pages.editing.dependencies import load_choices
 from app.pages.editing.documents import field_of_metric, new_reference
-from app.pages.editing.rows import Fields, Row
+from app.pages.editing.rows import Fields, Row, keep_text
 from app.pages.reading_forms import read_form
 from app.pages.routing import PageRoute, link_from, show
 from app.pages.visits import Visit
@@ -87,7 +87,7 @@ async def change_saved_metric(request: Request, visit: ChangingVisitDep, saved_m
     metric = await _load(request, visit, saved_metric_id)
     if fields.get("do") == "delete":
         return await _delete(request, visit, metric, fields)
-    document = await _check(fields, errors)
+    document = await _check(fields, errors, metric)
     if errors:
         return await _show(request, visit, fields, errors, metric=metric, status=400)
     try:
@@ -138,14 +138,19 @@ async def _load(request: Request, visit: Visit, reference: str) -> SavedMetric:
         return await build_saved_metrics(session, visit.project.id).get(reference)
 
 
-async def _check(fields: Fields, errors: dict[str, str]) -> dict[str, Any]:
-    """Return the document of the form; what is wrong with it is added to the errors."""
+async def _check(fields: Fields, errors: dict[str, str], stored: SavedMetric | None = None) -> dict[str, Any]:
+    """Return the document of the form; what is wrong with it is added to the errors. What it keeps is as ``stored``."""
     row, form = Row(fields, _ROW, errors), Row(fields, "", errors)
-    document = {
+    document: dict[str, Any] = {
         "name": form.required("name", "Give the metric a name."),
         "description": form.text("description") or None,
         "query": metrics.read_typed(row),
     }
+    if stored is not None:
+        document["name"] = keep_text(document["name"], stored.name)
+        document["description"] = keep_text(document["description"], stored.description, lines=True)
+        if metrics.write_typed(document["query"]) == metrics.write_typed(stored.query):
+            document["query"] = metrics.without_fingerprint(stored.query)
     for refusal in find_refusals(SavedMetricCreate, document):
         _refuse(errors, refusal)
     try:

@@ -1,0 +1,140 @@
+"""A form that is saved as it was shown leaves everything as the API stored it."""
+
+from typing import Any
+
+import pytest
+
+from tests.pages.conftest import FormFields, Visitor
+from tests.pages.test_flags import open_conditions, save_conditions
+from tests.pages.test_forms import METRICS, created, shown_fields, submit
+from tests.support.service import FUNNEL, TREND, Service
+
+pytestmark = pytest.mark.one_database
+
+PERSONS: list[dict[str, Any]] = [{"key": "plan", "value": "pro", "type": "person", "operator": "exact"}]
+GUARDRAIL: dict[str, Any] = {**METRICS[1], "name": "G", "role": "guardrail", "non_inferiority_margin": 0.01}
+SHARED: dict[str, Any] = {"saved_metrics_ids": [{"id": "ours", "metadata": {"type": "primary"}}]}
+UNUSUAL: list[dict[str, Any]] = [
+    {"name": " Two\nlines ", "description": "\r\nOne\nTwo\r\n Three \n", "metrics": [METRICS[0]]},
+    {"description": "", "metrics": [METRICS[0]]},
+    {"metrics_secondary": [GUARDRAIL], **SHARED},
+    {"metrics": [GUARDRAIL, METRICS[0]], "metrics_secondary": METRICS[2:4]},
+    {"filters": {"properties": PERSONS}},
+    {"filters": {"properties": PERSONS}, **SHARED},
+    {"filters": {"properties": PERSONS}, "metrics_secondary": [METRICS[4]]},
+    {
+        "filters": FUNNEL,
+        "metrics": [METRICS[0]],
+        "secondary_metrics": [{"filters": TREND, "goal": "increase"}],
+        **SHARED,
+    },
+    {"decision_criteria": {"goal": "decrease", "target_mde": 0.2}, "metrics": [METRICS[0]]},
+    {"decision_criteria": {"goal": "increase"}, "filters": TREND},
+]
+
+
+def as_browsers_send(form: dict[str, str]) -> dict[str, str]:
+    """Return fields with the line breaks of browsers: none in fields of one line, CR LF in areas."""
+    areas = {name for name in form if name == "description" or name.endswith("json")}
+    return {name: ("\r\n" if name in areas else "").join(value.splitlines()) for name, value in form.items()}
+
+
+@pytest.mark.parametrize("fields", UNUSUAL)
+async def test_unchanged_form_keeps_what_the_api_stored(
+    service: Service, visitor: Visitor, fields: dict[str, Any]
+) -> None:
+    if "saved_metrics_ids" in fields:
+        saved = (await service.post("/experiment_saved_metrics/", {"name": "Shared", "query": METRICS[0]})).json()
+        fields = {**fields, "saved_metrics_ids": [{**fields["saved_metrics_ids"][0], "id": saved["id"]}]}
+    experiment = await service.create_experiment(**{"filters": {}, **fields})
+    form = as_browsers_send(await shown_fields(visitor, experiment))
+
+    after = await created(service, await submit(visitor, form, f"{experiment['id']}/edit/"))
+
+    of_the_change = ("version", "updated_at", "verdict")
+    assert {k: v for k, v in after.items() if k not in of_the_change} == {
+        k: v for k, v in experiment.items() if k not in of_the_change
+    }
+
+
+async def test_fields_beside_json_say_what_it_says(service: Service, visitor: Visitor) -> None:
+    guardrail = {**METRICS[4], "name": "Slow", "goal": "decrease", "role": "guardrail", "non_inferiority_margin": 0.02}
+    experiment = await service.create_experiment(metrics_secondary=[guardrail])
+
+    form = await shown_fields(visitor, experiment)
+
+    shown = [form[f"m1_{name}"] for name in ("kind", "name", "goal", "role", "margin")]
+    assert shown == ["json", "Slow", "decrease", "guardrail", "2"]
+    page = (await visitor.browser.get(f"{visitor.path(experiment)}edit/")).text
+    hidden = page.split('<div class="not-json">')[1:]
+    assert len(hidden) == 4  # of each metric, before and behind its kind
+    assert "m1_name" in hidden[2].partition("</div>")[0]
+    assert "m1_role" in hidden[3].partition("</div>")[0]
+
+
+async def test_start_stays_to_the_microsecond_when_an_end_is_added(service: Service, visitor: Visitor) -> None:
+    start = {"start_at": "2199-01-01T09:00:07.500000Z"}
+    experiment = await service.create_experiment(start_date=None, end_date=None, scheduling_config=start)
+    form = await shown_fields(visitor, experiment)
+
+    later = {**form, "end_at": "2199-02-01T09:00"}
+    after = await created(service, await submit(visitor, later, f"{experiment['id']}/edit/"))
+
+    assert after["scheduling_config"] == {**experiment["scheduling_config"], "end_at": "2199-02-01T09:00:00Z"}
+
+
+LINES = {"key": "note", "value": "one\ntwo", "operator": "icontains", "type": "person"}
+RELEASES: list[dict[str, Any]] = [
+    {},
+    {"rollout_percentage": 33.333333333333336, "variant": None, "description": None},
+    {"properties": [LINES, {**LINES, "value": ["a\r\nb"], "operator": "exact"}, {**LINES, "key": "a\nb"}]},
+    {"properties": [{**PERSONS[0], "value": [1, True, "x"]}], "variant": "b", "description": " Two\nlines "},
+    {"properties": [], "rollout_percentage": 100, "description": "", "sort_key": "kept", "users_affected": 7},
+]
+
+
+async def test_unchanged_conditions_stay_as_the_api_stored_them(service: Service, visitor: Visitor) -> None:
+    split = [{"key": key, "rollout_percentage": 50} for key in "ab"]
+    filters = {"groups": RELEASES, "multivariate": {"variants": split}, "super_groups": None, "payloads": {"a": "1"}}
+    flag = (await service.post("/feature_flags/", {"key": "unusual", "filters": filters})).json()
+    _, fields = await open_conditions(visitor, flag)
+    lines = [name for name, value in fields.items() if not name.endswith("json") and set("\r\n") & set(value)]
+
+    saved = await save_conditions(visitor, flag, **as_browsers_send(fields), do="save")
+
+    assert saved.status == 303, saved.text
+    assert lines == ["g3_description"]
+    assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == flag["filters"]
+
+
+async def test_ramp_that_would_lower_a_running_rollout_is_not_promised(service: Service, visitor: Visitor) -> None:
+    experiment = await service.create_experiment(end_date=None)
+    path = f"{experiment['id']}/edit/"
+    usual = {"r0_hours": "0", "r0_share": "5", "r1_hours": "24", "r1_share": "100"}
+
+    refused = await submit(visitor, {**await shown_fields(visitor, experiment), **usual}, path)
+
+    assert refused.status == 400
+    assert 'id="error-schedule">A ramp never lowers the share, and 100 % get it already' in refused.response.text
+    ramp = [{"after_hours": 0, "rollout_percentage": 5}, {"after_hours": 24, "rollout_percentage": 100}]
+    await service.patch(f"/experiments/{experiment['id']}/", {"scheduling_config": {"ramp": ramp}})
+    assert "At the start nothing changes: 100% get it already" in (await visitor.look(experiment)).text
+    unchanged = await submit(visitor, await shown_fields(visitor, experiment), path)
+    assert unchanged.status == 303
+
+
+@pytest.mark.parametrize("metric", [{**METRICS[0], "role": "secondary"}, METRICS[1], METRICS[4], METRICS[7]])
+async def test_unchanged_shared_metric_stays_as_the_api_stored_it(
+    service: Service, visitor: Visitor, metric: dict[str, Any]
+) -> None:
+    body = {"name": "Shared ", "description": "One\nTwo", "query": metric}
+    saved = (await service.post("/experiment_saved_metrics/", body)).json()
+    path = f"metrics/{saved['id']}/"
+    reader = FormFields()
+    reader.feed((await visitor.browser.get(f"{visitor.path()}{path}")).text)
+
+    page = await submit(visitor, as_browsers_send(reader.fields), path)
+
+    assert page.status == 303, page.text
+    after = await service.read(f"/experiment_saved_metrics/{saved['id']}/")
+    assert {**after, "updated_at": None} == {**saved, "updated_at": None}
