@@ -109,7 +109,7 @@ async def test_insert_or_update_changes_a_row_that_satisfies_the_condition(
         assert (await session.scalars(select(User.first_name).where(User.email == email))).all() == [name]
 
 
-@pytest.mark.one_database
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_query_of_sqlite_is_one_call_of_its_driver(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
     usual: Any = aiosqlite.Connection._execute

@@ -17,7 +17,7 @@ VISITS = SeriesDefinition((EventSource("visit", parse_filter(None)),), "$feature
 
 @pytest.mark.own_database
 @pytest.mark.clickhouse("always")
-@pytest.mark.one_database("clickhouse")
+@pytest.mark.parametrize("database_url", ["clickhouse"], indirect=True)
 async def test_commands_move_facts_out_and_in(service: Service, database: Database, database_url: str) -> None:
     await service.capture(event("visit", "ann"), event("visit", "bob"))
     await Materializer(database).catch_up(service.project_id, [VISITS])

@@ -142,7 +142,7 @@ class DirectFactRepository:
             _variant(definition, of, codes).label("variant"),
         )
         if tree.children:
-            facts = facts.where(decided(tree, of, self._number))
+            facts = facts.where(decided(tree, of))
         number = facts.subquery()
         rows = select(*(number.c[name] for name in _FACT_COLUMNS))
         if definition.variant_property is not None:
@@ -167,7 +167,7 @@ class DirectFactRepository:
         if tree.children:  # events that certainly do not pass are decided
             is_only = len(_properties_of(definition, tree)) == 1
             tokens = {key: self._token_carefully(key, is_only=is_only) for key in keys_of(tree)}
-            query = query.where(decided(tree, tokens, self._number).is_not(false()))
+            query = query.where(decided(tree, tokens).is_not(false()))
         rows, is_cut = await fetch_rows_by_size(
             self._session, query.limit(limit), Event.sequence, Event.properties, limits.ROWS_BYTES.value
         )

@@ -28,7 +28,10 @@ from tests.metrics.counting.test_incremental import shown
 from tests.metrics.facts.test_clickhouse import funnel, without_clickhouse
 from tests.support.service import Service, event
 
-pytestmark = [pytest.mark.clickhouse("always"), pytest.mark.one_database("clickhouse")]
+pytestmark = [
+    pytest.mark.clickhouse("always"),
+    pytest.mark.parametrize("database_url", ["clickhouse"], indirect=True),
+]
 
 AT = "2022-11-01T05:00:00Z"
 NOW = dt.timedelta(0)  # events leave PostgreSQL as soon as they are in ClickHouse

@@ -34,7 +34,10 @@ from tests.metrics.counting.test_incremental import fact_queries, happened, live
 from tests.support.examples import examples
 from tests.support.service import Service, event
 
-pytestmark = [pytest.mark.clickhouse("always"), pytest.mark.one_database("clickhouse")]
+pytestmark = [
+    pytest.mark.clickhouse("always"),
+    pytest.mark.parametrize("database_url", ["clickhouse"], indirect=True),
+]
 
 CHECKOUT = SeriesDefinition((EventSource("visit", parse_filter(None)),), "$feature/checkout", "amount")
 AT = "2022-11-01T05:00:00Z"

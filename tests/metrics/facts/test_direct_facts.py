@@ -29,7 +29,8 @@ UNDECIDED = [
     {"key": "x", "operator": operator, "value": value}
     for operator, value in [
         ("exact", "true"), ("exact", "1e3"), ("exact", "inf"), ("exact", ""), ("exact", "[1]"), ("exact", 1),
-        ("exact", ["yes", 2]), ("icontains", "yes"), ("regex", "yes"), ("gt", "b"), ("between", [1, 2]),
+        ("exact", ["yes", 2]), ("icontains", "yes"), ("regex", "yes"), ("gt", 2),
+        ("is_not", "yes"), ("is_set", "is_set"),
     ]
 ]  # fmt: skip
 
@@ -133,30 +134,20 @@ async def test_database_leaves_over_events_of_which_it_is_unsure(
 
 
 conditions = st.one_of(
-    st.builds(
-        lambda operator, values: {"key": KEY, "operator": operator, "value": values},
-        st.sampled_from(["exact", "is_not"]),
-        st.lists(st.sampled_from(["control", "test", "é 😀", "a'b", "x" * 400]), min_size=1, max_size=2),
-    ),
-    st.sampled_from([{"key": KEY, "operator": name, "value": name} for name in ("is_set", "is_not_set")]),
-    st.builds(
-        lambda operator, value: {"key": KEY, "operator": operator, "value": value},
-        st.sampled_from(["gt", "gte", "lt", "lte", "min", "max"]),
-        st.sampled_from([0, 1.5, -2, "17", 123456789012345, 1e300]),
+    st.lists(st.sampled_from(["control", "test", "é 😀", "a'b", "x" * 400]), min_size=1, max_size=2).map(
+        lambda values: {"key": KEY, "operator": "exact", "value": values}
     ),
     st.just({"key": "other", "operator": "exact", "value": "control"}),
 )
 
 
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    properties=properties, conditions=st.lists(conditions, min_size=1, max_size=2), kind=st.sampled_from(["AND", "OR"])
-)
+@given(properties=properties, conditions=st.lists(conditions, min_size=1, max_size=2))
 async def test_filters_of_the_database_are_those_of_the_matcher(
-    client: httpx.AsyncClient, database: Database, properties: list[str], conditions: list[Json], kind: str
+    client: httpx.AsyncClient, database: Database, properties: list[str], conditions: list[Json]
 ) -> None:
     service = await new_service(client, database)
-    tree = parse_filter({"type": kind, "values": conditions})
+    tree = parse_filter(conditions)
     definition = SeriesDefinition((EventSource("a", tree), EventSource("c", tree)), "other")
     await store(service, database, *[("a", text) for text in properties], ("b", "{}"), ("c", f'{{"{KEY}": 3}}'))
     events = await stored_events(service, database)
@@ -187,7 +178,7 @@ async def test_events_that_certainly_fail_a_filter_are_not_left_over(service: Se
 
 def test_database_is_not_asked_what_it_cannot_decide() -> None:
     source, filtered = EventSource("a", ANY), EventSource("a", parse_filter([{"key": "x", "value": "1"}]))
-    simple = parse_filter([{"key": "x", "value": ["yes"]}, {"key": "y", "operator": "gt", "value": 2}])
+    simple = parse_filter([{"key": "x", "value": ["yes"]}, {"key": "y", "value": "no"}])
     direct = [
         SeriesDefinition((source,), None),
         SeriesDefinition((source, EventSource("b", ANY)), "v"),

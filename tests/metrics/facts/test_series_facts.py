@@ -10,7 +10,7 @@ from app.db.database import Database
 from app.metrics.facts.columns import WITHOUT_VALUES
 from app.metrics.facts.series_facts import _facts_query
 
-pytestmark = pytest.mark.one_database
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.mark.parametrize("are_several", [False, True])

@@ -123,7 +123,7 @@ async def test_unreachable_address_fails(settings: Settings) -> None:
 
 
 @pytest.mark.clickhouse("always")
-@pytest.mark.one_database("clickhouse")
+@pytest.mark.parametrize("database_url", ["clickhouse"], indirect=True)
 async def test_clickhouse_without_tables_fails(application: FastAPI, settings: Settings, database: Database) -> None:
     assert (await examine(settings, application))["clickhouse"].remedy == ""
 
