@@ -138,3 +138,11 @@ async def test_unchanged_shared_metric_stays_as_the_api_stored_it(
     assert page.status == 303, page.text
     after = await service.read(f"/experiment_saved_metrics/{saved['id']}/")
     assert {**after, "updated_at": None} == {**saved, "updated_at": None}
+
+
+@pytest.mark.parametrize("text", ['{"non_inferiority_margin": 1' + "0" * 400 + "}", '{"a": ' * 900 + "1" + "}" * 900])
+async def test_json_that_is_like_no_metric_is_refused(service: Service, visitor: Visitor, text: str) -> None:
+    experiment = await service.create_experiment(filters={}, metrics=[METRICS[0]])
+    fields = {**await shown_fields(visitor, experiment), "m0_kind": "json", "m0_json": text}
+
+    assert (await submit(visitor, fields, f"{experiment['id']}/edit/")).status == 400

@@ -20,6 +20,7 @@ from app.pages.editing.metrics import (
     read_filters,
     read_secondary_of_2022,
     read_typed,
+    try_to_write,
     without_fingerprint,
     write_filters,
     write_secondary_of_2022,
@@ -319,10 +320,10 @@ def _as_stored(read: list[Json] | None, stored: object, write: Callable[[Json], 
     before = [one for one in stored if isinstance(one, dict)] if isinstance(stored, list) else []
     if not read and not before:
         return stored
-    written = [write(one) for one in before]
+    written: list[dict[str, str] | None] = [write(one) for one in before]
     found = []
     for metric in read or ():
-        place = written.index(said) if (said := write(metric)) in written else None
+        place = written.index(said) if (said := try_to_write(write, metric)) in written else None
         if place is None:
             found.append(metric)
         else:

@@ -1,7 +1,7 @@
 """Metrics of a form: a simple form of each kind, and JSON for what it cannot say."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
@@ -144,6 +144,14 @@ def write_filters(filters: Mapping[str, JsonValue]) -> dict[str, str]:
 def write_secondary_of_2022(body: Mapping[str, JsonValue]) -> dict[str, str]:
     filters = body.get("filters")
     return _write_own(body) | write_filters(filters if isinstance(filters, dict) else {})
+
+
+def try_to_write(write: Callable[[Json], dict[str, str]], metric: Json) -> dict[str, str] | None:
+    """Return the fields of what a form sent; None of JSON that is like no metric, which the API refuses."""
+    try:
+        return write(metric)
+    except (OverflowError, RecursionError):
+        return None
 
 
 def without_fingerprint(body: Mapping[str, JsonValue]) -> Json:

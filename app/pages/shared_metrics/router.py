@@ -149,7 +149,7 @@ async def _check(fields: Fields, errors: dict[str, str], stored: SavedMetric | N
     if stored is not None:
         document["name"] = keep_text(document["name"], stored.name)
         document["description"] = keep_text(document["description"], stored.description, lines=True)
-        if metrics.write_typed(document["query"]) == metrics.write_typed(stored.query):
+        if metrics.try_to_write(metrics.write_typed, document["query"]) == metrics.write_typed(stored.query):
             document["query"] = metrics.without_fingerprint(stored.query)
     for refusal in find_refusals(SavedMetricCreate, document):
         _refuse(errors, refusal)
