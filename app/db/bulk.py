@@ -45,7 +45,7 @@ _FETCH_ROWS = 10_000
 class _HintedSQLiteCompiler(SQLiteCompiler):
     """Writes the hints of ``Select.with_hint``, such as ``INDEXED BY``, which SQLAlchemy leaves out for SQLite."""
 
-    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:  # noqa: ARG002  # SQLAlchemy's
+    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:  # noqa: ARG002  # the signature is SQLAlchemy's
         return text
 
 

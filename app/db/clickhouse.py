@@ -123,12 +123,10 @@ class ClickHouse:
 
     async def columns(self, statement: str, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
         """Return the columns of fixed width that a statement selects, by the names they are given."""
-        blocks: list[Sequence[NDArray[Any]]] = []
         async with self._connected() as client:
             stream = await client.query_column_block_stream(statement, settings=self._read_settings())
             async with stream:
-                async for block in stream:
-                    blocks.append([np.asarray(column) for column in block])  # noqa: PERF401  # clearer than nested
+                blocks = [[np.asarray(column) for column in block] async for block in stream]
         return await asyncio.to_thread(_concatenate, blocks, names)
 
     async def version(self) -> str:
@@ -195,7 +193,7 @@ def _concatenate(blocks: Sequence[Sequence[NDArray[Any]]], names: Sequence[str])
 
 
 async def _connect(options: Mapping[str, Any]) -> "AsyncClient":
-    import clickhouse_connect  # noqa: PLC0415  # optional
+    import clickhouse_connect  # noqa: PLC0415  # an extra, which deployments without ClickHouse lack
 
     return await clickhouse_connect.get_async_client(**options)
 
@@ -208,8 +206,8 @@ def _translated() -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
-        import aiohttp  # noqa: PLC0415  # comes with the client
-        from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415
+        import aiohttp  # noqa: PLC0415  # comes with the client, which is an extra
+        from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415  # as above
 
         if isinstance(error, aiohttp.ClientError):
             raise ClickHouseUnavailable(str(error)) from error

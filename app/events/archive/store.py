@@ -109,7 +109,7 @@ class ArchivedEvents:
             await self._clickhouse.remove("event", condition)
 
     async def _number(self, expression: str, condition: str) -> int:
-        found = await self._clickhouse.execute(f"SELECT {expression} FROM {self._table} WHERE {condition}")  # noqa: S608  # made here
+        found = await self._clickhouse.execute(f"SELECT {expression} FROM {self._table} WHERE {condition}")  # noqa: S608  # our own names; values are numbers, or pass through ``literal``
         return int(str(found))
 
     async def _first(
@@ -117,16 +117,16 @@ class ArchivedEvents:
     ) -> tuple[Sequence[tuple[Any, ...]], bool]:
         """Return the first events that meet a condition, and whether the limits leave others out."""
         first = (
-            f"SELECT {columns} FROM {self._table} WHERE {condition}"  # noqa: S608  # made here
+            f"SELECT {columns} FROM {self._table} WHERE {condition}"  # noqa: S608  # our own names; values are numbers, or pass through ``literal``
             f" ORDER BY sequence {order} LIMIT 1 BY sequence LIMIT {limit:d}"
         )
         summed = (
-            f"SELECT *, sum(length(properties)) OVER (ORDER BY sequence {order}) AS bytes, count() OVER () AS found"  # noqa: S608
+            f"SELECT *, sum(length(properties)) OVER (ORDER BY sequence {order}) AS bytes, count() OVER () AS found"  # noqa: S608  # of our own statement
             f" FROM ({first})"
         )
         fits = f"bytes - length(properties) < {limits.ROWS_BYTES.value:d}"
         rows = await self._clickhouse.rows(
-            f"SELECT {columns}, found FROM ({summed}) WHERE {fits} ORDER BY sequence {order}"  # noqa: S608
+            f"SELECT {columns}, found FROM ({summed}) WHERE {fits} ORDER BY sequence {order}"  # noqa: S608  # of our own statement
         )
         found = rows[0][-1] if rows else 0
         return [row[:-1] for row in rows], found >= limit or len(rows) < found
@@ -147,7 +147,7 @@ class ArchivedEvents:
             time, sequence = selection.cursor
             conditions.append(f"(time, sequence) < ({time:d}, {sequence:d})")
         return await self._clickhouse.rows(
-            f"SELECT {columns} FROM {self._table} WHERE {' AND '.join(conditions)}"  # noqa: S608  # literals
+            f"SELECT {columns} FROM {self._table} WHERE {' AND '.join(conditions)}"  # noqa: S608  # our own names; values are numbers, or pass through ``literal``
             f" ORDER BY time DESC, sequence DESC LIMIT 1 BY sequence LIMIT {limit:d}"
         )
 

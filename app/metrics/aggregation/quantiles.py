@@ -108,7 +108,7 @@ def read_quantiles(found: Distribution, rule: QuantileRule) -> QuantileCounts:
 
 
 def _value_at(values: Floats, up_to: Rows, place: int) -> float:
-    """Return the value at a position, from 0, of ascending values of which there are so many up to each."""
+    """Return the value at a position, from 0, in ascending order; ``up_to`` counts the values up to each one."""
     return float(values[np.searchsorted(up_to, place, side="right")])
 
 

@@ -13,7 +13,7 @@ MOST_RELEASES: Final = 20
 MOST_CONDITIONS: Final = 20
 _MOST_ROWS: Final = 100  # of a kind: their places have two digits in names of fields
 _MOST_FIELDS: Final = 900  # a form has at most 1,000, with those of new rows
-_TOO_MANY: Final = "Fields cannot hold so many conditions: change them as JSON."
+_TOO_MANY: Final = "There are more conditions than the fields can hold: change them as JSON."
 
 
 def version_of(filters: JsonDict) -> str:
