@@ -76,7 +76,7 @@ from app.operations.imports.uploads import Uploads
 from app.operations.maintenance.router import router as erasure_router
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
-from app.operations.memory_tuning import return_large_blocks
+from app.operations.memory_tuning import return_large_blocks, start_threads_with_small_stacks
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages import rendering
@@ -255,6 +255,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     """Create what requests share. The service starts without a database, and ``/_readyz`` reports it."""
     settings: Settings = application.state.settings
     return_large_blocks()
+    start_threads_with_small_stacks()
     await _prepare(application)
     server.stop_with_parent()
     application.state.health = monitor = probes.HealthMonitor(settings)

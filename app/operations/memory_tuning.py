@@ -1,6 +1,7 @@
-"""The allocator of the C library under large requests in many threads."""
+"""The memory of a process that answers large requests in many threads."""
 
 import ctypes
+import threading
 from typing import Final
 
 _TRIM_THRESHOLD: Final = -1
@@ -8,6 +9,9 @@ _MMAP_THRESHOLD: Final = -3
 _ARENAS: Final = -8
 _LARGE_BYTES: Final = 512 * 1024  # more than ordinary batches have, whose memory is best used again
 _ARENAS_AT_MOST: Final = 2
+# The interpreter's own limit on recursion needs less: a quarter of it was enough where C and Python call each other.
+# The system's usual 8 MiB count against limits on data, once for each of twenty threads.
+_STACK_BYTES: Final = 2 * 1024 * 1024
 
 
 def return_large_blocks() -> None:
@@ -22,3 +26,8 @@ def return_large_blocks() -> None:
     mallopt(_ARENAS, _ARENAS_AT_MOST)
     mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
     mallopt(_TRIM_THRESHOLD, _LARGE_BYTES)
+
+
+def start_threads_with_small_stacks() -> None:
+    """Make threads that start from now on reserve 2 MiB of stack."""
+    threading.stack_size(_STACK_BYTES)

@@ -19,6 +19,7 @@ logger = logging.getLogger("abacus")
 
 _BUG = ErrorBody(type="server_error", code="error", detail="A server error occurred.", attr=None)
 _STOPPING = Unavailable("The service is being restarted. Please try again.")
+_FULL = Unavailable("The service has no memory for this request now. Please try again.")
 
 
 class ServerErrorMiddleware:
@@ -44,11 +45,13 @@ class ServerErrorMiddleware:
 
         try:
             await self._app(scope, receive, send_on)
-        except asyncio.CancelledError:  # the server stops, and the time for running requests is over
+        except (asyncio.CancelledError, MemoryError) as error:
             if started:
                 raise
-            report_unavailable(Request(scope), _STOPPING)
-            await respond(_STOPPING)(scope, receive, send_on)
+            # A request is cancelled when the server stops and the time for running requests is over.
+            refusal = _FULL if isinstance(error, MemoryError) else _STOPPING
+            report_unavailable(Request(scope), refusal)
+            await respond(refusal)(scope, receive, send_on)
         except Exception:
             logger.exception("request failed")
             if started:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from app.events.capture.service import CaptureService
 from app.http.middleware.error_boundary import ServerErrorMiddleware
 from app.http.middleware.request_log import AccessLogMiddleware
 from app.operations import probes
@@ -51,6 +52,21 @@ async def test_request_that_a_stop_cuts_off_logs_its_reason(caplog: pytest.LogCa
 
     assert response.status_code == 503
     assert reasons(caplog) == ["unavailable: GET an unknown path: The service is being restarted. Please try again."]
+
+
+async def test_lack_of_memory_asks_to_send_the_request_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def store(*_arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(CaptureService, "store", store)
+    async with running(AWAY) as (client, _):
+        response = await client.post("/capture/", json={"api_key": "x", "event": "visit", "distinct_id": "ann"})
+
+    [line] = [line for line in reasons(caplog) if line.startswith("unavailable")]
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    assert line == "unavailable: POST /capture/: The service has no memory for this request now. Please try again."
 
 
 async def test_probes_log_once_why_the_process_is_not_ready(
