@@ -5,7 +5,8 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import ConfigDict, Field
 
 from app.accounts.projects.schemas import CupedConfig
-from app.analysis.schemas import AnalysisRead, SampleRatioRead, StatsConfig
+from app.analysis.config_schemas import StatsConfig
+from app.analysis.schemas import AnalysisRead, SampleRatioRead
 from app.common import limits
 from app.experiments.exposures.schemas import DateRangeRead
 from app.experiments.scorecard.breakdown_schemas import BreakdownRead
