@@ -24,8 +24,8 @@ from app.common.timestamps import to_microseconds
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
 from app.db.models import SeriesVariant
+from app.events.appending.repository import NewEventRepository
 from app.events.archive.archiver import EventArchiver
-from app.events.repository import EventRepository
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
 from benchmarks.aggregation import DAY, WINDOW_DAYS, Run, agreed, cases
@@ -115,7 +115,7 @@ async def history(database: Database, project_id: int, count: int) -> None:
 
     async def append() -> None:
         async with database.write() as session:
-            await EventRepository(session, project_id).append(list(itertools.islice(later, 1_000)))
+            await NewEventRepository(session, project_id).append(list(itertools.islice(later, 1_000)))
 
     appended, count = 1_000 / await timed(append, batches), count + batches * 1_000
     print(f"events      {appended:,.0f} a second are stored in batches of 1,000")

@@ -28,10 +28,10 @@ from app.common.timestamps import from_microseconds
 from app.db.bulk import insert_rows
 from app.db.database import Database
 from app.db.models import Event, Person, PersonDistinctId, Project
+from app.events.appending.repository import NewEvent
 from app.events.imports.batches import BATCH_EVENTS
 from app.events.imports.files import SourceFile
 from app.events.imports.run import ImportOptions, ImportRun
-from app.events.repository import NewEvent
 from app.operations.transfer.importing import prefer_the_database
 from benchmarks.workload import create_project, databases, generate
 

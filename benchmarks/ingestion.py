@@ -26,7 +26,7 @@ from app.accounts.projects.service import AccountService
 from app.db.bulk import insert_rows
 from app.db.database import Database
 from app.db.models import Event
-from app.events.repository import NewEvent
+from app.events.appending.repository import NewEvent
 from benchmarks.clients import post, send
 from benchmarks.serving import Served, served, served_floor
 from benchmarks.workload import databases, fill, generate

@@ -22,7 +22,7 @@ from sqlalchemy import delete
 from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.models import Count
-from app.events.repository import NewEvent
+from app.events.appending.repository import NewEvent
 from app.main import create_app
 from app.settings import Settings
 from benchmarks.workload import END, FLAG, START, VARIANTS, databases, load

@@ -28,8 +28,8 @@ from app.db.bulk import insert_rows, table_of
 from app.db.compiled_queries import driver_of
 from app.db.database import Database
 from app.db.models import Event
+from app.events.appending.repository import NewEvent
 from app.events.capture.decoding import wire
-from app.events.repository import NewEvent
 from app.experiments.dependencies import build_experiments
 from app.experiments.repository import _RECORD, ExperimentRepository
 from app.experiments.schemas import ExperimentCreate

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from app.analysis.planning import plan
-from app.analysis.schemas import PowerRequest
+from app.analysis.planning_schemas import PowerRequest
 from app.analysis.service import read_config
 from app.statistics.analysis import analyze_metric
 from app.statistics.frequentist.sequential import sequential_factor

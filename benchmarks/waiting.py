@@ -24,7 +24,7 @@ from sqlalchemy import text
 from app.accounts.projects.service import AccountService
 from app.common.timestamps import from_microseconds
 from app.db.database import Database
-from app.events.repository import NewEvent
+from app.events.appending.repository import NewEvent
 from app.experiments.dependencies import build_experiments
 from app.experiments.schemas import ExperimentCreate
 from benchmarks import flags, ingestion, peer, sizes

@@ -22,7 +22,7 @@ from app.common.timestamps import to_microseconds
 from app.db import migrations
 from app.db.database import Database
 from app.db.models import Organization, Project
-from app.events.repository import EventRepository, NewEvent
+from app.events.appending.repository import NewEvent, NewEventRepository
 from app.settings import Settings
 from tests.support.clickhouse import ClickHouseServer
 from tests.support.postgresql import PostgresServer
@@ -138,7 +138,7 @@ async def load(database: Database, project_id: int, events: Iterable[NewEvent]) 
     remaining = iter(events)
     while batch := list(itertools.islice(remaining, _CHUNK)):
         async with database.write() as session:
-            await EventRepository(session, project_id).append(batch)
+            await NewEventRepository(session, project_id).append(batch)
     async with database.engine.connect() as connection:
         await connection.execute(text("ANALYZE"))
         await connection.commit()

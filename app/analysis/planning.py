@@ -3,7 +3,7 @@
 import math
 from fractions import Fraction
 
-from app.analysis.schemas import PlannedMetricType, PlanRule, PowerRead, PowerRequest, SingleLookRead
+from app.analysis.planning_schemas import PlannedMetricType, PlanRule, PowerRead, PowerRequest, SingleLookRead
 from app.common.errors import ValidationFailed
 from app.statistics.frequentist.power import (
     PowerInputs,

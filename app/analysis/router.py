@@ -7,8 +7,10 @@ from fastapi.params import Depends
 
 from app.accounts.auth.dependencies import get_project, require_scope
 from app.analysis import service
+from app.analysis.count_schemas import AnalyzeRequest
 from app.analysis.planning import plan
-from app.analysis.schemas import AnalysisRead, AnalyzeRequest, PowerRead, PowerRequest
+from app.analysis.planning_schemas import PowerRead, PowerRequest
+from app.analysis.schemas import AnalysisRead
 from app.common import limits
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods

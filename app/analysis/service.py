@@ -4,26 +4,21 @@ import math
 from collections.abc import Sequence
 
 from app.analysis.conclusion import conclude, lowest
-from app.analysis.quantities import COVARIATE_OF_RATIO
-from app.analysis.schemas import (
-    AnalysisRead,
+from app.analysis.config_schemas import SequentialRead, StatsConfig, StatsConfigRead
+from app.analysis.count_schemas import (
     AnalyzeRequest,
     AnyAnalyze,
     CountAnalyze,
     FunnelAnalyze,
     FunnelVariantCounts,
     MeanVariantCounts,
-    MetricType,
     QuantileAnalyze,
     QuantileVariantCounts,
     RatioAnalyze,
     RatioVariantCounts,
-    SampleRatioRead,
-    SequentialRead,
-    StatsConfig,
-    StatsConfigRead,
-    VariantAnalysisRead,
 )
+from app.analysis.quantities import COVARIATE_OF_RATIO
+from app.analysis.schemas import AnalysisRead, MetricType, SampleRatioRead, VariantAnalysisRead
 from app.common.errors import ValidationFailed
 from app.statistics.analysis import analyze_metric
 from app.statistics.estimates import Interval

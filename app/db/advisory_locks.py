@@ -30,6 +30,7 @@ class ProjectLock(IntEnum):
     FILE_IMPORTS = 7  # whether an import of the project is under way
     UPKEEP = 9  # what experiments do by themselves
     WEBHOOKS = 12  # how many webhooks there are
+    ACTOR_VALUES = 13  # shared by every transaction that stores facts with numbers of values of a property
 
 
 async def lock_project(session: AsyncSession, lock: ProjectLock, project_id: int, *, shared: bool = False) -> None:

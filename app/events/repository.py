@@ -1,41 +1,24 @@
-"""Events in the database: appended, read and removed, never changed."""
+"""What is read of the events in the database, which are appended and removed, and never changed."""
 
 import datetime as dt
 import functools
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, TypeVarTuple, cast
-from uuid import UUID, uuid4
+from typing import Any, NamedTuple, TypeAlias, TypeVarTuple, cast
+from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    CursorResult,
-    Integer,
-    Select,
-    and_,
-    bindparam,
-    delete,
-    func,
-    or_,
-    select,
-    tuple_,
-    union_all,
-    update,
-)
+from sqlalchemy import Integer, Select, bindparam, func, or_, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common import limits
 from app.common.page_sizes import fitting
 from app.common.timestamps import to_microseconds
-from app.db.advisory_locks import ProjectLock, lock_project, wait_for_holders
-from app.db.bulk import chunks, fetch_rows, fetch_rows_by_size, insert_missing_rows, table_of
-from app.db.compiled_queries import fetch_within, is_among
+from app.db.advisory_locks import ProjectLock, wait_for_holders
+from app.db.bulk import chunks, fetch_rows, fetch_rows_by_size
 from app.db.database import Database
 from app.db.models import Event, EventArchive, UnreadTimestamp
 from app.db.sizes import octets, size_of
-from app.db.upserts import insert_or_add
-from app.events.uuids import uuid_beside
 
 # Databases limit the columns of a result: SQLite to 2,000, PostgreSQL to 1,664.
 _MAX_COLUMNS = 500
@@ -45,40 +28,12 @@ _MAX_SUBQUERIES = 100
 
 # The number of newest events of each name that are searched for flag properties.
 _MAX_SEARCHED = 10_000
-
-# An erased event, where its row has to stay.
-_NO_PROJECT = 0
-_EMPTY: Mapping[str, object] = {
-    "project_id": _NO_PROJECT,
-    "name": "",
-    "distinct_id": "",
-    "person_id": 0,
-    "time": 0,
-    "received_at": 0,
-    "properties": "{}",
-}
 _HOUR = 3_600_000_000  # in microseconds
 
 Columns = TypeVarTuple("Columns")
 
 # (sequence, person id, time, name, properties)
 EventRow: TypeAlias = tuple[int, int, int, str, str]
-
-
-# What makes an event the same as another one with its uuid: the name and the distinct id.
-EventKey: TypeAlias = tuple[str, str]
-
-
-class _Sent(Protocol):
-    @property
-    def uuid(self) -> UUID: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def distinct_id(self) -> str: ...
-
-
-SentEvent = TypeVar("SentEvent", bound=_Sent)
 
 
 class EventChunk(NamedTuple):
@@ -101,19 +56,6 @@ class StoredEvent(NamedTuple):
     properties: str
 
 
-class NewEvent(NamedTuple):
-    """An event to store: times in microseconds since 1970 UTC, properties as JSON text."""
-
-    uuid: UUID
-    name: str
-    distinct_id: str
-    person_id: int
-    time: int
-    received_at: int
-    properties: str
-
-
-_COLUMNS = ("project_id", *NewEvent._fields)
 NO_PERSON = 0  # of events whose visitor is not told apart from others: they are listed, and not counted
 
 
@@ -127,14 +69,6 @@ class EventSelection:
     after: int | None = None
     before: int | None = None
     cursor: tuple[int, int] | None = None  # time and sequence number of the last event of the previous page
-
-
-@functools.cache
-def _stored_query(dialect_name: str) -> Select[UUID, str, str]:
-    is_stored = is_among(Event.uuid, "uuids", dialect_name)
-    return select(Event.uuid, Event.name, Event.distinct_id).where(
-        Event.project_id == bindparam("project_id", type_=Integer), is_stored
-    )
 
 
 _HIGHEST = select(func.max(Event.sequence))
@@ -210,112 +144,6 @@ class EventRepository:
         self._session = session
         self._project_id = project_id
 
-    async def append(self, events: Sequence[NewEvent]) -> int:
-        """Store the events that are not stored yet; return their number.
-
-        An event is the same as another one if its uuid, name and distinct id are. One whose uuid another event uses
-        gets a uuid of its own: see ``uuid_beside``.
-        """
-        await lock_project(self._session, ProjectLock.EVENT_APPEND, self._project_id, shared=True)
-        added = await self._insert(events)
-        if added == len(events):
-            return added
-        # Some were stored before, or have the uuid of another event, which a concurrent request may just have stored.
-        missing = await self.missing(events, lambda event, uuid: event._replace(uuid=uuid))
-        return added + await self._insert([event for event in missing if event is not None])
-
-    async def _insert(self, events: Sequence[NewEvent]) -> int:
-        rows = [(self._project_id, *event) for event in events]
-        return await insert_missing_rows(self._session, Event, _COLUMNS, rows)
-
-    async def missing(
-        self, events: Sequence[SentEvent], with_uuid: Callable[[SentEvent, UUID], SentEvent]
-    ) -> list[SentEvent | None]:
-        """Return the events that are not stored, under the uuids that they are to be stored under; None for the others.
-
-        An event that is repeated is returned once, in its first place.
-        """
-        found: list[SentEvent | None] = list(events)
-        taken: dict[UUID, tuple[int, EventKey]] = {}
-        pending = list(enumerate(events))
-        while pending:
-            stored = await self._stored([event.uuid for _, event in pending])
-            again = []
-            for place, event in pending:
-                key = event.name, event.distinct_id
-                holder, held = (
-                    (None, stored[event.uuid]) if event.uuid in stored else taken.setdefault(event.uuid, (place, key))
-                )
-                if holder == place:
-                    continue
-                if held == key:
-                    found[place] = None
-                    continue
-                found[place] = beside = with_uuid(event, uuid_beside(event.uuid, *key))
-                again.append((place, beside))
-            pending = again
-        return found
-
-    async def _stored(self, uuids: Sequence[UUID]) -> dict[UUID, EventKey]:
-        """Return name and distinct id of the stored events that have one of the uuids."""
-        dialect = self._session.get_bind().dialect.name
-        values = list(uuids) if dialect == "postgresql" else [uuid.hex for uuid in uuids]
-        parameters = {"project_id": self._project_id, "uuids": values}
-        rows = await fetch_within(self._session, _stored_query(dialect), parameters)
-        return {uuid: (name, distinct_id) for uuid, name, distinct_id in rows}
-
-    async def count_unread_timestamps(self, names: Mapping[str, int], hour: int) -> None:
-        """Add to the number of events of each name that stated a time that could not be read."""
-        await insert_or_add(
-            self._session,
-            UnreadTimestamp,
-            [
-                {"project_id": self._project_id, "name": name, "hour": hour, "events": names[name]}
-                for name in sorted(names)  # all transactions lock the rows in one order
-            ],
-            UnreadTimestamp.events,
-        )
-
-    async def count_before(self, moment: int, high_water_mark: int) -> int:
-        """Return the number of events up to the mark that happened before a time, without the last event of all."""
-        counted = await self._session.scalar(select(func.count()).where(*self._removable(moment, high_water_mark)))
-        return counted or 0
-
-    async def remove_before(self, moment: int, high_water_mark: int, limit: int) -> int:
-        """Remove at most ``limit`` of the events that ``count_before`` counts; return their number."""
-        removable = select(Event.sequence).where(*self._removable(moment, high_water_mark)).limit(limit)
-        result = await self._session.execute(delete(Event).where(Event.sequence.in_(removable)))
-        return cast("CursorResult[Any]", result).rowcount
-
-    def _removable(self, moment: int, high_water_mark: int) -> Sequence[ColumnElement[bool]]:
-        return (
-            Event.project_id == self._project_id,
-            Event.time < moment,
-            # Later events were not read yet. The last event stays, because its number is the position of the event log.
-            Event.sequence <= high_water_mark,
-            Event.sequence < select(func.max(Event.sequence)).scalar_subquery(),
-        )
-
-    async def received_after(self, sequence: int, until: int, limit: int) -> Sequence[tuple[int, int]]:
-        """Return sequence number and time of arrival of the first events in a range, without the last event of all."""
-        rows = await self._session.execute(
-            select(Event.sequence, Event.received_at)
-            .where(
-                Event.project_id == self._project_id,
-                Event.sequence > sequence,
-                Event.sequence <= until,
-                Event.sequence < select(func.max(Event.sequence)).scalar_subquery(),
-            )
-            .order_by(Event.sequence)
-            .limit(limit)
-        )
-        return [(row.sequence, row.received_at) for row in rows]
-
-    async def remove_range(self, after: int, until: int) -> None:
-        """Remove the events in a range of sequence numbers."""
-        is_inside = and_(Event.project_id == self._project_id, Event.sequence > after, Event.sequence <= until)
-        await self._session.execute(delete(Event).where(is_inside).execution_options(synchronize_session=False))
-
     async def count_after(self, sequence: int) -> int:
         """Return the number of events after a sequence number."""
         counted = await self._session.scalar(
@@ -330,26 +158,6 @@ class EventRepository:
     async def first_position(self) -> int:
         """Return the sequence number of the first event of all projects; 0 where there is none."""
         return await self._session.scalar(select(func.min(Event.sequence))) or 0
-
-    async def remove_of_persons(self, person_ids: Sequence[int], after: int, until: int) -> int:
-        """Remove the events that were stored for some persons, in a range of sequence numbers; return how many.
-
-        The last event of all projects stays as a row without content that belongs to no project, because its number is
-        the position of the event log.
-        """
-        last = select(func.max(Event.sequence)).scalar_subquery()
-        is_theirs = and_(
-            Event.project_id == self._project_id,
-            Event.sequence > after,
-            Event.sequence <= until,
-            is_among(Event.person_id, "person_ids", self._session.get_bind().dialect.name),
-        )
-        bound = {"person_ids": list(person_ids)}
-        events, connection = table_of(Event), await self._session.connection()
-        removed = await connection.execute(delete(events).where(is_theirs, Event.sequence < last), bound)
-        emptied = await connection.execute(update(events).where(is_theirs).values(**_EMPTY, uuid=uuid4()), bound)
-        await connection.execute(delete(events).where(Event.project_id == _NO_PROJECT, Event.sequence < last))
-        return removed.rowcount + emptied.rowcount
 
     async def named_after(
         self, names: Sequence[str] | None, sequence: int, high_water_mark: int, limit: int

@@ -13,6 +13,7 @@ from app.metrics.queries.metric_limits import check_metric_limits, check_seconda
 from app.properties.filters import InvalidFilter
 
 VARIANTS = "feature_flag_variants"
+_EXCLUDED = "excluded_variants"
 
 
 def check_parameters(parameters: JsonValue) -> JsonValue:
@@ -21,6 +22,7 @@ def check_parameters(parameters: JsonValue) -> JsonValue:
         return parameters
     if not isinstance(parameters, dict):
         raise refusal("Expected a dictionary of items.")
+    refuse_exclusions(parameters)
     _refuse_large(check_metric_limits, parameters.get("custom_exposure_filter"))
     attribution = parameters.get(ATTRIBUTION)
     if attribution is not None and read_attribution(attribution) is None:
@@ -39,6 +41,13 @@ def check_parameters(parameters: JsonValue) -> JsonValue:
     if len(set(keys)) < len(keys):
         raise refusal("Feature flag variants must have different keys")
     return parameters
+
+
+def refuse_exclusions(document: Mapping[str, object]) -> None:
+    """Refuse excluded variants where PostHog writes them: left out, they would be compared."""
+    if document.get(_EXCLUDED):
+        detail = f"Write `{_EXCLUDED}` into `stats_config`: variants are excluded there."
+        raise PydanticCustomError("invalid_input", "{detail}", {"detail": detail, "place": [_EXCLUDED]})
 
 
 def _is_variant(variant: JsonValue) -> bool:

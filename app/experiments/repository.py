@@ -55,6 +55,20 @@ class ExperimentSelection:
     is_descending: bool = True
 
 
+class VerdictsDue(NamedTuple):
+    """From when on verdicts are too old, by when the data were looked at last.
+
+    ``of_open``: of experiments that run. ``of_ended``: of those that ended after ``ended_lately``, and of those whose
+    data could not be counted. Verdicts from before their experiment's end are due anyway, and so are those of the
+    time ``ahead``, when a clock was wrong.
+    """
+
+    of_open: dt.datetime
+    of_ended: dt.datetime
+    ended_lately: dt.datetime
+    ahead: dt.datetime
+
+
 class ExperimentRecord(NamedTuple):
     """An experiment as it is stored, with its flag's key and its author. Documents are unparsed JSON text."""
 
@@ -284,43 +298,47 @@ class ExperimentRepository:
         found = await self._session.scalars(query, {_NOW: now})
         return await self._load_saved_metrics(found.all())
 
-    async def undecided(
-        self, now: dt.datetime, before: dt.datetime, long_before: dt.datetime, lately: dt.datetime
-    ) -> Sequence[Experiment]:
-        """Return the started experiments that were not looked at for a verdict, or not lately.
-
-        Those that run were looked at before a time, those that have ended lately, or whose data could not be counted,
-        long before it, and others before their end.
-        """
-        is_old = _IS_OPEN & (ExperimentVerdict.decided_at < before)
+    async def undecided(self, now: dt.datetime, due: VerdictsDue) -> Sequence[Experiment]:
+        """Return the started experiments that were not looked at for a verdict, or not lately: those first."""
+        is_old = _IS_OPEN & (ExperimentVerdict.decided_at < due.of_open)
         is_early = _HAS_ENDED & (ExperimentVerdict.decided_at < Experiment.end_date)
-        may_change = ExperimentVerdict.document.is_(None) | (Experiment.end_date > lately)
-        is_late = may_change & (ExperimentVerdict.decided_at < long_before)
-        wanted = ExperimentVerdict.experiment_id.is_(None) | is_old | is_early | is_late
+        may_change = ExperimentVerdict.document.is_(None) | (Experiment.end_date > due.ended_lately)
+        is_late = may_change & (ExperimentVerdict.decided_at < due.of_ended)
+        is_ahead = ExperimentVerdict.decided_at > due.ahead
+        wanted = ExperimentVerdict.experiment_id.is_(None) | is_old | is_early | is_late | is_ahead
         query = (
             self._select()
             .outerjoin(ExperimentVerdict, ExperimentVerdict.experiment_id == Experiment.id)
             .where(Experiment.start_date <= _AT, wanted)
-            .order_by(Experiment.id)
+            .order_by(ExperimentVerdict.decided_at.asc().nulls_first(), Experiment.id)
         )
         found = await self._session.scalars(query, {_NOW: now})
         return await self._load_saved_metrics(found.all())
 
-    async def keep_verdict(self, experiment_id: int, verdict: Mapping[str, Any] | None, now: dt.datetime) -> None:
+    async def keep_verdict(
+        self, experiment_id: int, verdict: Mapping[str, Any] | None, now: dt.datetime, due: VerdictsDue
+    ) -> None:
+        """Store a verdict that was formed of the data of a moment, unless a later one is stored."""
         values = {"document": verdict, "decided_at": now}
-        await insert_or_update(
-            self._session,
-            ExperimentVerdict,
-            {ExperimentVerdict.experiment_id: experiment_id},
-            values,
-            where=ExperimentVerdict.decided_at <= now,
-        )
+        is_earlier = (ExperimentVerdict.decided_at <= now) | (ExperimentVerdict.decided_at > due.ahead)
+        key = {ExperimentVerdict.experiment_id: experiment_id}
+        await insert_or_update(self._session, ExperimentVerdict, key, values, where=is_earlier)
 
     async def put_off_verdict(self, experiment_id: int, now: dt.datetime) -> None:
-        """Look at an experiment with a verdict later, as if it were formed now; one without is looked at soon."""
+        """Look at an experiment with a verdict later, as if it were formed now.
+
+        One without, and one whose verdict is from before its end, is looked at soon: that is not followed for good.
+        """
+        has_ended_since = (
+            select(Experiment.id)
+            .where(Experiment.id == experiment_id, Experiment.end_date <= now)
+            .where(Experiment.end_date > ExperimentVerdict.decided_at)
+            .exists()
+        )
         await self._session.execute(
             update(ExperimentVerdict)
             .where(ExperimentVerdict.experiment_id == experiment_id, ExperimentVerdict.decided_at < now)
+            .where(~has_ended_since)
             .values(decided_at=now)
             .execution_options(synchronize_session=False)
         )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.accounts.users import UserBasic
@@ -12,7 +12,7 @@ from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.ids import MAX_ID
 from app.experiments.automation.schemas import BREAKERS_EXAMPLE, SCHEDULE_EXAMPLE, CircuitBreakers, Schedule
-from app.experiments.document_checks import check_filters, check_parameters, check_secondary
+from app.experiments.document_checks import check_filters, check_parameters, check_secondary, refuse_exclusions
 from app.experiments.examples import (
     FUNNEL_FILTERS_EXAMPLE,
     METRICS_EXAMPLE,
@@ -180,6 +180,13 @@ class ExperimentDocuments(RequestBody):
         if isinstance(filters, dict):  # the participants, who are conditions of the flag
             with suppress(ValidationFailed):
                 await compile_conditions({"groups": [{"properties": filters.get("properties")}]})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_exclusions(cls, document: object) -> object:
+        if isinstance(document, Mapping):
+            refuse_exclusions(document)
+        return document
 
 
 class ExperimentCreate(ExperimentDocuments):

@@ -4,28 +4,15 @@ from collections.abc import Awaitable, Sequence
 
 from app.common.errors import ValidationFailed
 from app.http.fields import refusal
-from app.metrics.queries.metric_limits import check_metric_limits
-from app.metrics.queries.typed.reading import filters_of, nodes_of
 from app.metrics.queries.typed.schemas import TypedMetric
 from app.properties.filters import InvalidFilter
 
 
-def check_metric(metric: TypedMetric) -> TypedMetric:
-    """Refuse a metric whose filters are too large."""
-    try:
-        check_metric_limits(filters_of(nodes_of(metric)))
-    except InvalidFilter as error:
-        raise refusal(error.detail, error.code) from error
-    return metric
-
-
 def check_metrics(metrics: Sequence[TypedMetric] | None) -> Sequence[TypedMetric] | None:
-    """Refuse metrics with one id, and those that ``check_metric`` refuses."""
+    """Refuse metrics with one id."""
     ids = [metric.uuid for metric in metrics or ()]
     if len(set(ids)) < len(ids):
         raise refusal("Metrics must have different uuids.")
-    for metric in metrics or ():
-        check_metric(metric)
     return metrics
 
 

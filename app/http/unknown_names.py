@@ -17,8 +17,11 @@ def name_some(names: Sequence[str]) -> str:
     return f"{shown} and {left_out} more" if left_out > 0 else shown
 
 
-def unknown_fields(names: Sequence[str], known: Collection[str]) -> PydanticCustomError:
-    """Return the error of an object with unknown fields; ``place`` in its context leads to the first of them."""
+def unknown_fields(names: Sequence[str], known: Collection[str], inside: Sequence[str] = ()) -> PydanticCustomError:
+    """Return the error of an object with unknown fields; ``place`` in its context leads to the first of them.
+
+    The object is ``inside`` of fields of what is validated.
+    """
     shown = names[0][:100].encode(errors="replace").decode()  # lone surrogates cannot be sent back
     detail = f"Unknown fields: {name_some(names)}; known are {', '.join(known)}."
-    return PydanticCustomError(UNKNOWN_FIELD, "{detail}", {"detail": detail, "place": [shown]})
+    return PydanticCustomError(UNKNOWN_FIELD, "{detail}", {"detail": detail, "place": [*inside, shown]})

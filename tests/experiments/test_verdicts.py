@@ -12,7 +12,7 @@ from app.experiments.scorecard.service import ScorecardService
 from app.experiments.verdicts.service import SECONDS_BETWEEN_LATE_VERDICTS, SECONDS_BETWEEN_VERDICTS
 from tests.pages.conftest import clear_win, send, viewed
 from tests.support.service import Service
-from tests.support.verdicts import form_verdicts
+from tests.support.verdicts import form_verdicts, verdict_steps
 
 
 async def test_background_keeps_the_last_verdict_for_lists(service: Service, database: Database) -> None:
@@ -129,3 +129,48 @@ async def test_failure_to_count_says_nothing_about_an_experiment(
     assert (await service.read(f"/experiments/{running['id']}/"))["verdict"] == before
     assert await form_verdicts(database, service, later) == 1
     assert (await service.read(f"/experiments/{ended['id']}/"))["verdict"] is not None
+
+
+async def test_verdict_from_before_the_end_is_followed_until_one_from_after_it(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the server was away for longer than what has ended lately is followed."""
+    now = utc_now()
+    ended = await clear_win(service, end_date=(now - dt.timedelta(days=10)).isoformat())
+    path = f"/experiments/{ended['id']}/"
+    await form_verdicts(database, service, now - dt.timedelta(days=11))
+    early = (await service.read(path))["verdict"]
+
+    async def fail(*_: object) -> None:
+        raise StillCounting
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ScorecardService, "decision", fail)
+        assert [await form_verdicts(database, service, now) for _ in range(2)] == [1, 1]
+
+    assert [await form_verdicts(database, service, now) for _ in range(2)] == [1, 0]
+    assert early["decided_at"] < ended["end_date"] < (await service.read(path))["verdict"]["decided_at"]
+
+
+async def test_verdict_of_a_clock_that_was_ahead_is_formed_again(service: Service, database: Database) -> None:
+    await service.create_experiment(end_date=None)
+    now = utc_now()
+
+    moments = (now + dt.timedelta(days=400), now, now)
+    assert [await form_verdicts(database, service, moment) for moment in moments] == [1, 1, 0]
+
+
+async def test_experiments_that_wait_longest_have_their_verdict_first(service: Service, database: Database) -> None:
+    """A background that is interrupted again and again, in a project with many experiments, reaches all of them."""
+    ids = [(await service.create_experiment(end_date=None, feature_flag_key=key))["id"] for key in ("a", "b")]
+    now = utc_now()
+    assert await form_verdicts(database, service, now - dt.timedelta(days=1)) == 2
+    reached = []
+    for hours in range(2):
+        steps = await verdict_steps(database, service, now + dt.timedelta(hours=hours))
+        await anext(steps)
+        await steps.aclose()
+        times = {one: (await service.read(f"/experiments/{one}/"))["verdict"]["decided_at"] for one in ids}
+        reached.append(max(ids, key=times.__getitem__))
+
+    assert reached == ids

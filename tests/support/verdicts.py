@@ -1,6 +1,7 @@
 """The background that forms verdicts, for one project."""
 
 import datetime as dt
+from collections.abc import AsyncGenerator
 
 from app.accounts.projects.repository import AccountRepository
 from app.db.database import Database
@@ -12,8 +13,11 @@ from tests.support.service import Service
 
 async def form_verdicts(database: Database, service: Service, now: dt.datetime | None = None) -> int:
     """Let the background form the verdicts that are due; return on how many experiments."""
+    return sum([1 async for _ in await verdict_steps(database, service, now or utc_now())])
+
+
+async def verdict_steps(database: Database, service: Service, now: dt.datetime) -> AsyncGenerator[None]:
     async with database.read() as session:
         projects = await AccountRepository(session).projects()
     [project] = [one for one in projects if one.id == service.project_id]
-    steps = build_verdicts(database, Materializer(database), project).steps(now or utc_now())
-    return sum([1 async for _ in steps])
+    return build_verdicts(database, Materializer(database), project).steps(now)

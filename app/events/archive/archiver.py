@@ -18,6 +18,7 @@ from app.db.database import Database
 from app.db.models import Event, utc_now
 from app.events.archive.repository import ArchiveRepository
 from app.events.archive.store import ArchivedEvents
+from app.events.removal.repository import EventRemovalRepository
 from app.events.repository import EventQueries, EventRepository
 
 logger = logging.getLogger("abacus")
@@ -94,7 +95,7 @@ class EventArchiver:
         """Remove the next events from the database that were received before a time; return whether there were any."""
         async with self._database.write() as session:
             state = await ArchiveRepository(session, self._project_id).lock()
-            events = EventRepository(session, self._project_id)
+            events = EventRemovalRepository(session, self._project_id)
             found = await events.received_after(state.released_until, state.archived_until, _RELEASED_AT_A_TIME)
             old = [sequence for sequence, _ in itertools.takewhile(lambda one: one[1] < received_before, found)]
             if not old:

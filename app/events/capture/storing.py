@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.accounts.projects.repository import IngestionProject
 from app.common.json_text import append_members
+from app.events.appending.repository import NewEvent, NewEventRepository
 from app.events.capture.decoding.events import CapturedEvent
 from app.events.capture.group_commit import size_of
-from app.events.repository import NO_PERSON, EventRepository, NewEvent
+from app.events.repository import NO_PERSON
 from app.people.cookieless.visitors import COOKIELESS
 from app.people.erased_persons.repository import ErasedPersonRepository
 from app.people.groups.decoding import GROUP_IDENTIFY
@@ -80,12 +81,12 @@ async def _each_once(
     if len({event.uuid for event in captured}) == len(captured):
         return captured
     # Some are repeated, or different events under one uuid.
-    missing = await EventRepository(session, project_id).missing(captured, _with_uuid)
+    missing = await NewEventRepository(session, project_id).missing(captured, _with_uuid)
     return [event for event in missing if event is not None]
 
 
 async def _append(session: AsyncSession, project: IngestionProject, resolved: ResolvedEvents, captured: int) -> int:
-    stored_events = EventRepository(session, project.id)
+    stored_events = NewEventRepository(session, project.id)
     events, person_ids, _ = resolved
     stored = 0
     for some in _pieces(events):
@@ -127,7 +128,7 @@ async def _store_persons(
         return ResolvedEvents(events, person_ids)
     await persons.lock()
     # A repeated event must not change persons again, so stored events are left out first.
-    missing = await EventRepository(session, project_id).missing(identity_events, _with_uuid)
+    missing = await NewEventRepository(session, project_id).missing(identity_events, _with_uuid)
     replaced = iter(missing)
     kept = [next(replaced) if event.distinct_id not in person_ids else event for event in events]
     changed = await persons.apply([event for event in missing if event is not None])
@@ -142,7 +143,7 @@ async def _store_groups(
     properties = await groups.assign(events)
     describing = [event for event in events if event.name == GROUP_IDENTIFY]
     if describing:
-        missing = await EventRepository(session, project_id).missing(describing, _with_uuid)
+        missing = await NewEventRepository(session, project_id).missing(describing, _with_uuid)
         await groups.describe([event for event in missing if event is not None])
     if not properties:
         return events

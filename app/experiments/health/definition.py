@@ -1,7 +1,7 @@
 """Checks an experiment's definition without counting: what keeps a draft from being launched."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +11,7 @@ from app.common.time_slices import TimeSlices
 from app.db.models import Experiment
 from app.experiments.automation.schemas import read_schedule
 from app.experiments.compared_variants import find_exclusion_problem
-from app.experiments.scorecard.counting import PRIMARY, metrics_of
+from app.experiments.scorecard.counting import PRIMARY, ExperimentMetric, metrics_of
 from app.experiments.scorecard.metric_settings import unknown_settings
 from app.flags.filters import is_multivariate, variant_keys
 from app.flags.interventions import rollout_of
@@ -41,20 +41,9 @@ class DefinitionChecker:
 
     async def problems(self, experiment: Experiment) -> Sequence[Problem]:
         """Return all that is wrong with the metrics, the exposure and the settings of an experiment."""
-        found = []
-        slices = TimeSlices()
-        for metric in metrics_of(experiment):
-            await slices.pause()  # each takes a millisecond of the event loop
-            if metric.typed is not None:
-                if detail := await self._queries.problem_of_typed(metric.typed, experiment):
-                    found.append(Problem("metrics", f"The metric {metric.name!r}: {detail}"))
-            elif detail := await self._find_problem(metric.filters):
-                is_target = metric.id == PRIMARY
-                name = "The target metric" if is_target else f"Secondary metric {metric.id.rpartition('-')[2]}"
-                found.append(Problem("filters" if is_target else "secondary_metrics", f"{name}: {detail}"))
+        refused = await find_refused_parts(self._queries, experiment, self._find_problem)
+        found = [_write_problem(metric, detail) for metric, detail in refused]
         found += _find_repeated_ids(experiment)
-        if detail := await self._queries.problem_of_criteria(experiment):
-            found.append(Problem("exposure_criteria", f"`exposure_criteria`: {detail}"))
         exposure = custom_exposure(experiment.parameters)
         if exposure and (detail := await self._find_problem({**exposure, "insight": "TRENDS"})):
             found.append(Problem("parameters", f"`custom_exposure_filter`: {detail}"))
@@ -90,6 +79,38 @@ class DefinitionChecker:
             return "" if (await self._queries.funnel(filters)).steps else "The funnel has no steps."
         except ValidationFailed as refusal:
             return refusal.detail
+
+
+async def find_refused_parts(
+    queries: MetricQueryBuilder, experiment: Experiment, find_problem: Callable[[Filters], Awaitable[str]]
+) -> list[tuple[ExperimentMetric | None, str]]:
+    """Return the metrics that are refused today, and None for the exposure criteria, each with why.
+
+    ``find_problem`` says why a metric of 2022 is refused.
+    """
+    found: list[tuple[ExperimentMetric | None, str]] = []
+    slices = TimeSlices()
+    for metric in metrics_of(experiment):
+        await slices.pause()  # each takes a millisecond of the event loop
+        if metric.typed is None:
+            detail = await find_problem(metric.filters)
+        else:
+            detail = await queries.problem_of_typed(metric.typed, experiment)
+        if detail:
+            found.append((metric, detail))
+    if detail := await queries.problem_of_criteria(experiment):
+        found.append((None, detail))
+    return found
+
+
+def _write_problem(metric: ExperimentMetric | None, detail: str) -> Problem:
+    if metric is None:
+        return Problem("exposure_criteria", f"`exposure_criteria`: {detail}")
+    if metric.typed is not None:
+        return Problem("metrics", f"The metric {metric.name!r}: {detail}")
+    if metric.id == PRIMARY:
+        return Problem("filters", f"The target metric: {detail}")
+    return Problem("secondary_metrics", f"Secondary metric {metric.id.rpartition('-')[2]}: {detail}")
 
 
 def _find_repeated_ids(experiment: Experiment) -> list[Problem]:

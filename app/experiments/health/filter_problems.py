@@ -3,9 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 
 from app.common.errors import ValidationFailed
-from app.common.time_slices import TimeSlices
 from app.db.models import Experiment
-from app.experiments.scorecard.counting import metrics_of
+from app.experiments.health.definition import find_refused_parts
 from app.flags.evaluation.conditions import parse_conditions
 from app.flags.filters import groups_of
 from app.metrics.queries.cohort_references import CohortReferences
@@ -29,19 +28,10 @@ class FilterProblems:
     async def of(self, experiment: Experiment, *, with_metrics: bool) -> Sequence[str]:
         """Return what is wrong, each with its place."""
         found = [problem async for problem in self._in_flag(experiment)]
-        slices = TimeSlices()
-        metrics = metrics_of(experiment) if with_metrics else []
-        for metric in metrics:  # `custom_exposure_filter` has a finding of its own
-            if metric.typed is None:
-                problem = await self._queries.problem_of(metric.filters)
-            else:
-                problem = await self._queries.problem_of_typed(metric.typed, experiment)
-            if problem:
-                found.append(f"the metric {metric.name!r}: {problem}")
-            if slices.are_over():
-                await slices.pause()
-        if with_metrics and (problem := await self._queries.problem_of_criteria(experiment)):
-            found.append(f"`exposure_criteria`: {problem}")
+        if with_metrics:  # `custom_exposure_filter` has a finding of its own
+            for metric, problem in await find_refused_parts(self._queries, experiment, self._queries.problem_of):
+                place = "`exposure_criteria`" if metric is None else f"the metric {metric.name!r}"
+                found.append(f"{place}: {problem}")
         return found
 
     async def _in_flag(self, experiment: Experiment) -> AsyncIterator[str]:

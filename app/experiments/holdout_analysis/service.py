@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from app.analysis.schemas import StatsConfig
+from app.analysis.config_schemas import StatsConfig
 from app.analysis.service import read_config, write_sample_ratio
 from app.common.errors import ValidationFailed
 from app.common.ids import read_id

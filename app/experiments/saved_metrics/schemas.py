@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
 from app.accounts.users import UserBasic
 from app.experiments.examples import METRIC_EXAMPLE
-from app.experiments.typed_metrics import check_before_storing, check_metric
+from app.experiments.typed_metrics import check_before_storing
 from app.http.fields import Omittable, OptionalLongText, Text, UtcDatetime
 from app.http.schemas import ResponseBody, StrictBody
 from app.metrics.queries.typed.conditions import check_typed_conditions
@@ -15,7 +15,7 @@ from app.metrics.queries.typed.schemas import TypedMetric
 
 _TAGS = 20
 
-Query = Annotated[TypedMetric, AfterValidator(check_metric), Field(examples=[METRIC_EXAMPLE])]
+Query = Annotated[TypedMetric, Field(examples=[METRIC_EXAMPLE])]
 Tags = Annotated[list[Text], Field(max_length=_TAGS, examples=[["revenue"]])]
 
 

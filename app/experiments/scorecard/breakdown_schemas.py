@@ -45,4 +45,8 @@ class BreakdownRead(ResponseBody):
     other: BreakdownValueRead | None = Field(description="All other values together; null where there are none.")
     truncated: bool = Field(description="Whether there are more values than `limit`.")
     multiple_testing: Correction = Field(description="The correction over all values and variants.", examples=["holm"])
+    detail: str = Field(
+        description="Why there are no values, of a breakdown that the metric's definition asks for; else empty.",
+        examples=[""],
+    )
     notes: list[str] = Field(description="How to read it.")

@@ -15,15 +15,22 @@ from app.db.database import Database
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner
 from app.experiments.scorecard.breakdown_schemas import BreakdownRead, BreakdownValueRead
-from app.experiments.scorecard.counting import CountedMetric, ExperimentMetric, ScorecardCounter, require_metric
-from app.experiments.scorecard.schemas import ExperimentStatsConfig
+from app.experiments.scorecard.counting import (
+    CountedMetric,
+    ExperimentMetric,
+    ScorecardCounter,
+    broken_down,
+    metrics_of,
+    require_metric,
+)
+from app.experiments.scorecard.schemas import ExperimentStatsConfig, ScorecardRead
 from app.experiments.sharing import SharedCounts
 from app.metrics.aggregation.breakdown import BreakdownCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.columns import NO_ACTOR
-from app.metrics.queries.breakdown import Breakdown, breakdown_fact_query
+from app.metrics.queries.breakdown import Breakdown
 from app.metrics.queries.parsing import read_insight
 from app.statistics.analysis import analyze_metrics
 from app.statistics.frequentist.multiplicity import Correction
@@ -66,6 +73,23 @@ class BreakdownService:
             lambda: self._break_down(experiment, metric_id, breakdown),
         )
 
+    async def with_own(self, experiment: Experiment, analysis: ScorecardRead) -> ScorecardRead:
+        """Return an analysis with the breakdowns that the definitions of metrics ask for.
+
+        One that cannot be counted has no values, and says why.
+        """
+        found: dict[str, BreakdownRead] = {}
+        for metric in metrics_of(experiment):
+            if (own := metric.breakdown) is not None:
+                try:
+                    found[metric.id] = await self.break_down(experiment, metric.id, own)
+                except ValidationFailed as refusal:
+                    found[metric.id] = _without_values(metric.id, own, refusal.detail)
+        if not found:
+            return analysis
+        metrics = [one.model_copy(update={"breakdown": found.get(one.metric_id)}) for one in analysis.metrics]
+        return analysis.model_copy(update={"metrics": metrics})
+
     async def _break_down(self, experiment: Experiment, metric_id: str, breakdown: Breakdown) -> BreakdownRead:
         exposures = await self._planner.plan(experiment)
         [metric] = (await self._counter.plan(experiment, exposures, only={metric_id})).metrics
@@ -78,9 +102,7 @@ class BreakdownService:
                 attr="breakdown_by",
             )
         names, keys = await self._persons(exposures, breakdown)
-        query = breakdown_fact_query(
-            breakdown, metric.fact_query, exposures.query, exposures.scope, exposures.phase_beginnings, keys
-        )
+        query = broken_down(breakdown, metric.fact_query, exposures, keys)
         [counts] = await self._facts.counts([query])
         if names is None:
             counts, names = await self._with_texts(counts, query)
@@ -97,6 +119,7 @@ class BreakdownService:
             other=others[0] if others else None,
             truncated=bool(others),
             multiple_testing=config.correction or "holm",
+            detail="",
             notes=_notes(breakdown, metric.metric, exposures.query.unit),
         )
 
@@ -127,6 +150,21 @@ class BreakdownService:
     async def _texts(self, counts: BreakdownCounts) -> dict[int, str]:
         async with self._database.read() as session:
             return await ActorKeyRepository(session, self._project_id).texts(_numbers(counts))
+
+
+def _without_values(metric_id: str, breakdown: Breakdown, detail: str) -> BreakdownRead:
+    return BreakdownRead(
+        metric_id=metric_id,
+        property=breakdown.property,
+        type=breakdown.type,
+        by=breakdown.by,
+        values=[],
+        other=None,
+        truncated=False,
+        multiple_testing="holm",
+        detail=detail,
+        notes=[],
+    )
 
 
 def _numbers(counts: BreakdownCounts) -> list[int]:

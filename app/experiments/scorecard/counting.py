@@ -30,12 +30,14 @@ from app.metrics.aggregation.quantiles import QuantileCounts
 from app.metrics.aggregation.value_sums import ValueCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
+from app.metrics.queries.breakdown import Breakdown, PersonKeys, breakdown_fact_query
 from app.metrics.queries.entities import Filters
 from app.metrics.queries.exposure_attribution import attributed
 from app.metrics.queries.funnel import progress_fact_query
 from app.metrics.queries.parsing import foreign_groups, read_insight
 from app.metrics.queries.scope import ExperimentScope
 from app.metrics.queries.service import MetricQueryBuilder
+from app.metrics.queries.typed.breakdown_filter import read_breakdown_filter
 from app.metrics.queries.typed.fact_queries import typed_fact_query
 from app.metrics.queries.wording import MetricWording, name_filters
 from app.statistics.analysis import analyze_metrics
@@ -69,6 +71,11 @@ class ExperimentMetric:
     @property
     def uuid(self) -> str | None:
         return None if self.typed is None else str(self.typed["uuid"])
+
+    @property
+    def breakdown(self) -> Breakdown | None:
+        """What the metric's own definition breaks it down by, if anything."""
+        return None if self.typed is None else read_breakdown_filter(self.typed.get("breakdownFilter"))
 
     def has_uuid(self, reference: str) -> bool:
         """Whether a reference is the metric's uuid, in either case."""
@@ -209,14 +216,21 @@ class ScorecardCounter:
     async def fact_queries(self, experiment: Experiment) -> list[tuple[str, FactQuery[Any]]]:
         """Return the fact queries of ``count`` for a started experiment, each with the id of its metric.
 
-        There are none where it cannot be counted.
+        Those of the breakdowns that metrics define have ids of their own. There are none where it cannot be counted.
         """
         try:
             exposures, planned = await self._plan(experiment, None)
         except ValidationFailed:
             return []
-        counted = [(one.metric.id, one.fact_query) for one in planned.metrics if one.fact_query is not None]
-        return [(EXPOSURES, exposures.fact_query), *counted]
+        found = [(EXPOSURES, exposures.fact_query)]
+        for one in planned.metrics:
+            if one.fact_query is None:
+                continue
+            found.append((one.metric.id, one.fact_query))
+            own = one.metric.breakdown
+            if own is not None and own.type == "event":  # others keep no facts of their own
+                found.append((f"breakdown of {one.metric.id}", broken_down(own, one.fact_query, exposures)))
+        return found
 
     async def _plan(
         self, experiment: Experiment, only: Collection[str] | None
@@ -360,6 +374,14 @@ class _MetricPlanner:
         fact_query = sample_fact_query(query, math, self.exposures.query, self.scope, self.ticks)
         wording = self.describer.trend(query, math, metric.filters)
         return PlannedMetric(metric, metric_type_of(math), fact_query, wording=wording)
+
+
+def broken_down(
+    breakdown: Breakdown, metric: FactQuery[Any], exposures: ExposurePlan, person_keys: PersonKeys | None = None
+) -> FactQuery[Any]:
+    """Return the fact query of a breakdown; see ``breakdown_fact_query``."""
+    beginnings = exposures.phase_beginnings
+    return breakdown_fact_query(breakdown, metric, exposures.query, exposures.scope, beginnings, person_keys)
 
 
 def metrics_of(experiment: Experiment) -> list[ExperimentMetric]:

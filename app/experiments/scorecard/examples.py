@@ -102,5 +102,6 @@ BREAKDOWN_EXAMPLE: Final[dict[str, JsonValue]] = {
     "other": None,
     "truncated": False,
     "multiple_testing": "holm",
+    "detail": "",
     "notes": ["Segments are exploratory: of many, some differ by chance."],
 }

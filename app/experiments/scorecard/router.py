@@ -34,9 +34,9 @@ async def retrieve_analysis(
     persons are parted by the property of their first exposure event (or their own, as it is today), and each value is
     an experiment of its own with a test of its split. By `metric`, the events of a mean, a quantile or a trend are
     parted, relative to all exposed persons. Segments are exploratory: their p-values are corrected for the number of
-    comparisons.
+    comparisons. A metric whose definition has a `breakdownFilter` has its own `breakdown` each time.
     """
-    analysis = await scorecards.analysis(experiment)
+    analysis = await breakdowns.with_own(experiment, await scorecards.analysis(experiment))
     if asked is None:
         return analysis
     found = await breakdowns.break_down(experiment, asked.metric_id, asked.breakdown)

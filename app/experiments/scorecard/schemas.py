@@ -2,13 +2,15 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from app.accounts.projects.schemas import CupedConfig
-from app.analysis.schemas import AnalysisRead, SampleRatioRead, StatsConfig
+from app.analysis.config_schemas import StatsConfig
+from app.analysis.schemas import AnalysisRead, SampleRatioRead
 from app.common import limits
 from app.experiments.exposures.schemas import DateRangeRead
 from app.experiments.scorecard.breakdown_schemas import BreakdownRead
+from app.experiments.scorecard.copied_settings import read_copied_settings
 from app.experiments.scorecard.decision_criteria import (
     DEFAULT_EFFECT,
     DEFAULT_RUNTIME,
@@ -44,6 +46,11 @@ class ExperimentStatsConfig(StatsConfig):
         "given, `default_cuped` "
         "of the project decides.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_copied(cls, document: object) -> object:
+        return read_copied_settings(document)
 
 
 class DecisionCriteria(StrictBody):
@@ -139,6 +146,12 @@ class MetricAnalysisRead(ResponseBody):
         "`avg` the ratio of the sum to the number of events. Persons who were shown several variants are left out of "
         "trends. Typed metrics compare what `measure` says: shares have the `metric_type` `funnel`. "
         "`docs/reference/metrics.md` has the formulas."
+    )
+    breakdown: BreakdownRead | None = Field(
+        default=None,
+        description="The metric by the values of the property that its own `breakdownFilter` names; null without one, "
+        "and in snapshots.",
+        examples=[None],
     )
 
 

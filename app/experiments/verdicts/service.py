@@ -3,14 +3,14 @@
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from app.common import limits
 from app.common.errors import AppError, Unavailable
 from app.db.database import Database
 from app.db.models import Experiment
-from app.experiments.repository import ExperimentRepository
+from app.experiments.repository import ExperimentRepository, VerdictsDue
 from app.experiments.scorecard.service import ScorecardService
 from app.experiments.verdicts.schemas import VerdictRead
 
@@ -32,14 +32,10 @@ class VerdictUpkeep:
         self._scorecards = scorecards
         self._project_id = project_id
 
-    async def steps(self, now: dt.datetime) -> AsyncIterator[None]:
+    async def steps(self, now: dt.datetime) -> AsyncGenerator[None]:
         """Look at one experiment after the other, and pause after each. An error of one does not stop the others."""
-        before = now - dt.timedelta(seconds=SECONDS_BETWEEN_VERDICTS)
-        long_before = now - dt.timedelta(seconds=SECONDS_BETWEEN_LATE_VERDICTS)
-        lately = now - dt.timedelta(days=DAYS_OF_LATE_VERDICTS)
         async with self._database.read() as session:
-            repository = ExperimentRepository(session, self._project_id)
-            experiments = await repository.undecided(now, before, long_before, lately)
+            experiments = await ExperimentRepository(session, self._project_id).undecided(now, _due(now))
         for experiment in experiments:
             try:
                 await self._look_at(experiment, now)
@@ -83,4 +79,14 @@ class VerdictUpkeep:
             experiments = ExperimentRepository(session, self._project_id)
             current = await experiments.get(experiment.id, for_update=True)
             if current is not None and current.updated_at == experiment.updated_at:
-                await experiments.keep_verdict(experiment.id, verdict, now)
+                await experiments.keep_verdict(experiment.id, verdict, now, _due(now))
+
+
+def _due(now: dt.datetime) -> VerdictsDue:
+    between = dt.timedelta(seconds=SECONDS_BETWEEN_VERDICTS)
+    return VerdictsDue(
+        of_open=now - between,
+        of_ended=now - dt.timedelta(seconds=SECONDS_BETWEEN_LATE_VERDICTS),
+        ended_lately=now - dt.timedelta(days=DAYS_OF_LATE_VERDICTS),
+        ahead=now + between,
+    )

@@ -41,6 +41,10 @@ class Frequencies:
         np.add.at(sizes, place, np.concatenate([self.sizes, sign * other.sizes]))
         return type(self)(keys[sizes != 0], sizes[sizes != 0])
 
+    def to_hold(self, limit: int) -> Keys:
+        """Return the values to hold counts of, so that another one can be shown without counting all again."""
+        return self.most_frequent(limit + (limit + 1) // 2)
+
     def most_frequent(self, limit: int) -> Keys:
         """Return the most frequent values in this order, of equally frequent ones those that came first."""
         return self.keys[np.argsort(-self.sizes, kind="stable")[:limit]]
@@ -73,7 +77,8 @@ class SegmentCounts(Counts):
     limit : int
         How many values are shown.
     held : int64[s]
-        The values with counts of their own.
+        The values with counts of their own. Where these are of different subjects, so that they can be added up, some
+        more than are shown: the next ones that may become as frequent.
     frequencies : Frequencies
         Those of all values.
     exposed : int64[s + 1, phases, k]
@@ -109,12 +114,16 @@ class SegmentCounts(Counts):
         return bool(np.isin(self.frequencies.most_frequent(self.limit), self.held).all())
 
     def shown(self) -> "BreakdownCounts":
-        """Return the counts of the most frequent values, and of all others."""
+        """Return the counts of the most frequent values, and of all others, of which some may be held."""
         keys = self.frequencies.most_frequent(self.limit)
-        places = places_of(keys, self.held).tolist()
+        places = places_of(keys, self.held)
+        exposed, counts = self.exposed[places], [self.counts[place] for place in places.tolist()]
         if len(self.frequencies.keys) > len(keys):
-            places.append(len(self.held))
-        return BreakdownCounts(keys, self.exposed[places], [self.counts[place] for place in places])
+            others = np.delete(np.arange(len(self.counts)), places)
+            exposed = np.concatenate([exposed, self.exposed[others].sum(axis=0, keepdims=True)])
+            of_others = [self.counts[place] for place in others.tolist()]
+            counts.append(of_others[0].total(of_others))
+        return BreakdownCounts(keys, exposed, counts)
 
     def to_bytes(self) -> bytes:
         """Return what ``decode`` reads."""

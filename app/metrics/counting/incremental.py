@@ -23,7 +23,7 @@ from app.metrics.counting.fact_query import CountsT, FactQuery
 from app.metrics.counting.repository import CountRepository, StoredCount
 from app.metrics.counting.shared_reads import SharedReads
 from app.metrics.facts.columns import WITHOUT_VALUES, ActorRange, Column, FactColumns, concatenate, union
-from app.metrics.facts.event_sets import series_of
+from app.metrics.facts.event_sets import names_actors, series_of
 from app.metrics.facts.materializer import MaterializedSeries
 from app.metrics.facts.read_filters import CohortMembers, ConditionService
 from app.metrics.facts.series import SeriesDefinition
@@ -55,17 +55,23 @@ class FutureFact(msgspec.Struct, frozen=True, array_like=True):
 class _Body(msgspec.Struct, array_like=True):
     counts: bytes
     pending: list[FutureFact]
+    numbered_by: list[int] = []
 
 
 @dataclass(frozen=True)
 class Counted(Generic[CountsT]):
-    """Counts and what they cover; ``pending`` are the facts up to the watermark that happen after ``as_of``."""
+    """Counts and what they cover; ``pending`` are the facts up to the watermark that happen after ``as_of``.
+
+    ``numbered_by`` are the ids of the series whose numbers for the values of properties are in the counts: values that
+    were forgotten have other numbers later, in series with other ids.
+    """
 
     counts: CountsT
     watermark: int
     merge_mark: int
     as_of: int
     pending: Sequence[FutureFact] = ()
+    numbered_by: Sequence[int] = ()
 
     @property
     def is_storable(self) -> bool:
@@ -73,7 +79,7 @@ class Counted(Generic[CountsT]):
         return len(self.pending) < MAX_DELTA
 
     def to_stored(self) -> StoredCount:
-        body = msgspec.msgpack.encode(_Body(self.counts.to_bytes(), list(self.pending)))
+        body = msgspec.msgpack.encode(_Body(self.counts.to_bytes(), list(self.pending), list(self.numbered_by)))
         return StoredCount(self.watermark, self.merge_mark, self.as_of, body)
 
     @classmethod
@@ -87,7 +93,7 @@ class Counted(Generic[CountsT]):
             return None
         if counts is None:
             return None
-        return Counted(counts, stored.watermark, stored.merge_mark, stored.until, body.pending)
+        return Counted(counts, stored.watermark, stored.merge_mark, stored.until, body.pending, body.numbered_by)
 
 
 class MetricCounter(Generic[CountsT]):
@@ -119,6 +125,17 @@ class MetricCounter(Generic[CountsT]):
         self._merged = MergedPersons.of(NO_MERGES)
         self._last_merge = 0
 
+    @property
+    def _numbered_by(self) -> list[int]:
+        """See ``Counted``."""
+        named = [(one.digest, one.actor_property) for one in series_of(self._metric.event_sets)]
+        return sorted(self._series.ids[one] for one, name in named if name is not None and not names_actors(name))
+
+    def _counted(
+        self, counts: CountsT, watermark: int, merge_mark: int, pending: Sequence[FutureFact]
+    ) -> Counted[CountsT]:
+        return Counted(counts, watermark, merge_mark, self._window.until, pending, self._numbered_by)
+
     async def find_stored(self) -> Counted[CountsT] | None:
         """Return the stored count, if it is usable. Call this first: it checks that the series still exist.
 
@@ -138,7 +155,9 @@ class MetricCounter(Generic[CountsT]):
             return None
         decode = self._metric.decode_counts
         counted = await asyncio.to_thread(lambda: Counted[CountsT].from_stored(stored, decode))
-        if counted is None or counted.as_of - self._window.until > MAX_CLOCK_DIFFERENCE:
+        if counted is None or list(counted.numbered_by) != self._numbered_by:
+            return None
+        if counted.as_of - self._window.until > MAX_CLOCK_DIFFERENCE:
             return None
         if counted.as_of > self._window.until:  # stored by a process whose clock is slightly ahead
             self._window = replace(self._window, until=counted.as_of)
@@ -165,7 +184,7 @@ class MetricCounter(Generic[CountsT]):
                 parts.append(await self._conditions.passing(part, visible))
             facts.append(parts[0] if len(parts) == 1 else await asyncio.to_thread(union, parts))
         counts = await asyncio.to_thread(self._count_in_shares, facts, self._metric.as_of(self._window.until).count)
-        return Counted(counts, self._high_water_mark, log.last, self._window.until, pending)
+        return self._counted(counts, self._high_water_mark, log.last, pending)
 
     @property
     def _can_be_counted_in_ranges(self) -> bool:
@@ -189,7 +208,7 @@ class MetricCounter(Generic[CountsT]):
         if counts is None:
             raise ValueError("no range of actors")
         pending = [fact for place in later for fact in await self._pending_facts(place, series[place])]
-        return Counted(counts, self._high_water_mark, log.last, self._window.until, pending)
+        return self._counted(counts, self._high_water_mark, log.last, pending)
 
     async def _read(
         self, definition: SeriesDefinition, padding: int, columns: Set[Column] = WITHOUT_VALUES
@@ -298,7 +317,7 @@ class MetricCounter(Generic[CountsT]):
             counts = await asyncio.to_thread(operator.add, counts, difference)
             if not counts.is_complete:
                 return None
-        return Counted(counts, watermark, max(known.merge_mark, log.last), self._window.until, pending)
+        return self._counted(counts, watermark, max(known.merge_mark, log.last), pending)
 
     async def _matured_since(self, known: Counted[CountsT], watermark: int) -> NDArray[np.int64]:
         """Return the actors who may count since a count was stored, without anything new about them."""

@@ -270,25 +270,27 @@ class FactService:
     async def forget_breakdowns(self) -> None:
         """Remove the values of properties that breakdowns kept, with their facts; the next one reads events anew.
 
-        Values get other numbers then, which cannot be added to stored counts: all of these are counted again.
+        Values get other numbers then: counts with the former ones are made again, see ``Counted.numbered_by``.
         """
         async with self._database.write(owner=self._project_id) as session:
             await FactRepository(session, self._project_id).retire_breakdowns()
-            await CountRepository(session, self._project_id).remove_others(frozenset(), utc_now())
         await self._remove_retired()
 
     async def _remove_retired(self) -> None:
+        """Remove the retired series; before that, so that it is not left out after an interruption, their values."""
         async with self._database.read() as session:
             retired = await FactRepository(session, self._project_id).retired()
+        done = not retired
+        while not done:
+            async with self._database.write(durable=False, owner=self._project_id) as session:
+                values = ActorKeyRepository(session, self._project_id)
+                await values.wait_for_users()
+                kept = await FactRepository(session, self._project_id).broken_down()
+                done = await values.forget_values(kept, CHUNK)
         for series_id in retired:
             done = False
             while not done:
                 done = await self.store.remove_some(self._project_id, series_id, CHUNK)
-        done = not retired
-        while not done:
-            async with self._database.write(durable=False, owner=self._project_id) as session:
-                kept = await FactRepository(session, self._project_id).broken_down()
-                done = await ActorKeyRepository(session, self._project_id).forget_values(kept, CHUNK)
 
 
 def _series_digests(metrics: Sequence[FactQuery[Any]]) -> set[str]:

@@ -9,7 +9,7 @@ from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_missing_rows
 from app.db.models import ActorKey
 from app.metrics.facts.columns import NO_ACTOR
-from app.metrics.facts.event_sets import SESSION_PROPERTY
+from app.metrics.facts.event_sets import SESSION_PROPERTY, names_actors
 from app.metrics.facts.matching import Match, SeriesMatcher
 
 _COLUMNS = ("project_id", "property", "key")
@@ -24,6 +24,8 @@ class ActorKeyRepository:
 
     async def resolve_actors(self, matches: Sequence[Match], actor_property: str) -> list[Match]:
         """Return the matches with the number of their actor in place of the person; new actors get a number."""
+        if matches and not names_actors(actor_property):
+            await lock_project(self._session, ProjectLock.ACTOR_VALUES, self._project_id, shared=True)
         numbers = await self._intern(actor_property, {match.actor for match in matches if match.actor})
         return [
             Match(sequence, numbers.get(actor or "", NO_ACTOR), time, value, variant, actor)
@@ -50,6 +52,13 @@ class ActorKeyRepository:
             )
             found.update({row.id: row.key for row in rows})
         return found
+
+    async def wait_for_users(self) -> None:
+        """Wait for the transactions that store facts with numbers of values, and keep later ones waiting.
+
+        Call it before ``forget_values``, and before the query of what is kept: by then the series of those exists.
+        """
+        await lock_project(self._session, ProjectLock.ACTOR_VALUES, self._project_id)
 
     async def forget_values(self, kept: Set[str], limit: int) -> bool:
         """Remove at most `limit` values of properties that no breakdown keeps; return whether that was all.

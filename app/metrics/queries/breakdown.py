@@ -137,7 +137,7 @@ class _Counting:
         return shown if read is None else replace(shown, counts=[read(one.at_the_end()) for one in shown.counts])
 
     def count(self, columns: Sequence[FactColumns], held: Keys | None = None) -> SegmentCounts:
-        """Count the metric for the values that are held, or else for the most frequent ones."""
+        """Count the metric for the values that are held, or else for the most frequent ones, and some more."""
         exposed, rest = list(columns[: self._events]), columns[self._events :]
         keyed, parts = rest[: len(self.keyed_sets)], rest[len(self.keyed_sets) :]
         window, variant_count = self.scope.window, len(self.scope.variants)
@@ -151,8 +151,9 @@ class _Counting:
         subjects = parts[self._events] if by_metric else first
         keys = value_keys(subjects, keyed, self.person_keys)
         frequencies = Frequencies.of(self._since_exposure(ledger, subjects, keys) if by_metric else keys)
-        if held is None:
-            held = frequencies.most_frequent(self.breakdown.limit)
+        if held is None:  # an exposed person is in the counts of each value of events: these cannot be added up
+            limit = self.breakdown.limit
+            held = frequencies.most_frequent(limit) if by_metric else frequencies.to_hold(limit)
         if by_metric:
             parts = [first, *parts[1:]]  # all that the metric's own ledger needs
         shape = (len(self.beginnings) + 1, variant_count)

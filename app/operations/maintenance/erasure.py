@@ -13,6 +13,7 @@ from app.db.bulk import chunks
 from app.db.database import Database
 from app.db.models import Project, User
 from app.events.archive.removal import ArchiveRemoval
+from app.events.removal.repository import EventRemovalRepository
 from app.events.repository import EventQueries, EventRepository
 from app.experiments.repository import ExperimentRepository
 from app.operations.maintenance.service import MaintenanceService
@@ -160,7 +161,9 @@ class ErasureService:
         while reached < until:
             step = reached + _SEQUENCES_AT_A_TIME
             async with self._database.write() as session:
-                removed += await EventRepository(session, self._project_id).remove_of_persons(numbers, reached, step)
+                removed += await EventRemovalRepository(session, self._project_id).remove_of_persons(
+                    numbers, reached, step
+                )
             reached = step
             yield
         if not await ArchiveRemoval(self._database, self._project_id).remove_of_persons(numbers):

@@ -6,7 +6,8 @@ from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.models import Project
 from app.events.archive.removal import ArchiveRemoval
-from app.events.repository import EventQueries, EventRepository
+from app.events.removal.repository import EventRemovalRepository
+from app.events.repository import EventQueries
 from app.experiments.repository import ExperimentRepository
 from app.operations.maintenance.scheduler import MaintenanceFactory
 
@@ -31,7 +32,7 @@ class RetentionService:
         """Return how many events would be removed."""
         until = await self._last_removable()
         async with self._database.read() as session:
-            events = EventRepository(session, self._project.id)
+            events = EventRemovalRepository(session, self._project.id)
             here = await events.count_before(to_microseconds(before), until)
         return here + await ArchiveRemoval(self._database, self._project.id).count_before(to_microseconds(before))
 
@@ -48,7 +49,7 @@ class RetentionService:
         removed = 0
         while True:
             async with self._database.write() as session:
-                events = EventRepository(session, self._project.id)
+                events = EventRemovalRepository(session, self._project.id)
                 some = await events.remove_before(moment, until, CHUNK)
             if not some:
                 return removed + await ArchiveRemoval(self._database, self._project.id).remove_before(moment, until)

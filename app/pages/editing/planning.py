@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.analysis.planning import plan
-from app.analysis.schemas import PowerRead, PowerRequest
+from app.analysis.planning_schemas import PowerRead, PowerRequest
 from app.common.errors import ValidationFailed
 from app.db.models import utc_now
 from app.events.usage.repository import MAX_EVENTS, EventUsageQueries, Overlap, Usage

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.analysis.schemas import StatsConfig
+from app.analysis.config_schemas import StatsConfig
 from app.analysis.service import read_config
 from app.db.database import Database
 from app.experiments.automation.schemas import CircuitBreaker

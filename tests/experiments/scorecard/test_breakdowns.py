@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from app.metrics.counting.incremental import MetricCounter
 from tests.support.service import FUNNEL, Service, event
 
 pytestmark = pytest.mark.clickhouse
@@ -72,6 +73,26 @@ async def test_persons_are_parted_by_their_first_exposure(service: Service) -> N
     assert "exploratory" in breakdown["notes"][0]
     assert counts(whole["metrics"][0]) == {"control": (64, 16), "test": (64, 16)}
     assert whole["breakdown"] is None
+
+
+async def test_value_that_becomes_frequent_is_shown_without_counting_all_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = await experiment_of_devices(service, {"a": (8, 8), "b": (4, 4), "c": (2, 2), "d": (1, 1)})
+    before = await broken_down(service, experiment, limit="2")
+    await service.capture(*(shown(f"new {number}", "test", "c") for number in range(5)))
+
+    async def fail(_: object) -> None:
+        raise AssertionError("all facts are counted again")
+
+    monkeypatch.setattr(MetricCounter, "recompute", fail)
+    after = await broken_down(service, experiment, limit="2")
+
+    assert by_value(before) == {"a": {"control": (8, 2), "test": (8, 2)}, "b": {"control": (4, 1), "test": (4, 1)}}
+    assert counts(before["other"]) == {"control": (3, 2), "test": (3, 2)}
+    assert by_value(after) == {"a": {"control": (8, 2), "test": (8, 2)}, "c": {"control": (2, 1), "test": (7, 1)}}
+    assert counts(after["other"]) == {"control": (5, 2), "test": (5, 2)}
+    assert after["other"]["exposed"] == {"control": 5, "test": 5}
 
 
 async def test_p_values_and_splits_are_corrected_for_the_number_of_values(service: Service) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.analysis.schemas import AnalyzeRequest
+from app.analysis.count_schemas import AnalyzeRequest
 from app.analysis.service import analyze, write_analysis
 from app.common.timestamps import to_microseconds
 from app.experiments.scorecard.metrics import metric_type_of, variants_of

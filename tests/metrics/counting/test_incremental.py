@@ -19,7 +19,7 @@ from sqlalchemy import func, select, update
 from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.models import Base, Count, Fact, Series
-from app.events.repository import EventRepository, NewEvent
+from app.events.appending.repository import NewEvent, NewEventRepository
 from app.experiments.exposures.counting import exposure_fact_query
 from app.experiments.exposures.traffic_split import Phase, TrafficSplit
 from app.experiments.scorecard.metrics import sample_fact_query
@@ -283,7 +283,7 @@ def stored_under(persons: dict[int, PersonState], events: Sequence[dict[str, Any
 
 async def append(database: Database, project_id: int, events: Sequence[NewEvent]) -> None:
     async with database.write() as session:
-        await EventRepository(session, project_id).append(events)
+        await NewEventRepository(session, project_id).append(events)
 
 
 def stored(event: dict[str, Any], person_id: int | None) -> NewEvent:

@@ -12,7 +12,7 @@ from app.db import clickhouse_schema
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
 from app.db.models import Organization, Project
-from app.events.repository import EventRepository, NewEvent
+from app.events.appending.repository import NewEvent, NewEventRepository
 from app.metrics.counting import incremental
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
@@ -95,4 +95,4 @@ async def append(database: Database, project_id: int, count: int, round_: int) -
         name = names[number // 700 % 3]
         events.append(NewEvent(uuid4(), name, str(person), person, time, time, properties))
     async with database.write() as session:
-        await EventRepository(session, project_id).append(events)
+        await NewEventRepository(session, project_id).append(events)

@@ -17,8 +17,8 @@ from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS
 from app.db.models import Organization, Project
+from app.events.appending.repository import NewEvent, NewEventRepository
 from app.events.archive.archiver import EventArchiver
-from app.events.repository import EventRepository, NewEvent
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
 from app.settings import Settings
@@ -80,7 +80,7 @@ class Shop:
             for number in range(count)
         ]
         async with self._database.write() as session:
-            await EventRepository(session, self._project_id).append(events)
+            await NewEventRepository(session, self._project_id).append(events)
         self._sent += count
 
     async def count(self) -> None:

@@ -12,7 +12,8 @@ from sqlalchemy import delete, func, select, update
 
 from app.db.database import Database
 from app.db.models import Fact, Series, SeriesVariant
-from app.events.repository import EventRepository, NewEvent
+from app.events.appending.repository import NewEvent, NewEventRepository
+from app.events.repository import EventRepository
 from app.metrics.facts.direct_facts import DirectFactRepository, is_direct
 from app.metrics.facts.matching import SeriesMatcher
 from app.metrics.facts.materializer import Materializer
@@ -214,7 +215,7 @@ async def test_facts_follow_a_range_that_the_database_refuses(service: Service, 
 
 async def store(service: Service, database: Database, *events: tuple[str, str]) -> None:
     async with database.write() as session:
-        await EventRepository(session, service.project_id).append(
+        await NewEventRepository(session, service.project_id).append(
             [
                 NewEvent(uuid4(), name, "ann", number + 1, 1_000 + number, 0, text)
                 for number, (name, text) in enumerate(events)

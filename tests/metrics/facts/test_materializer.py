@@ -13,7 +13,8 @@ from sqlalchemy import func, select, text
 from app.common import limits
 from app.db.database import Database
 from app.db.models import Fact
-from app.events.repository import EventRepository, NewEvent
+from app.events.appending.repository import NewEvent, NewEventRepository
+from app.events.repository import EventRepository
 from app.metrics.facts.materializer import Materializer, Unfinished
 from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
@@ -88,7 +89,7 @@ def sized(name: str, size: int) -> NewEvent:
 
 async def store(service: Service, database: Database, *events: NewEvent) -> None:
     async with database.write() as session:
-        await EventRepository(session, service.project_id).append(events)
+        await NewEventRepository(session, service.project_id).append(events)
 
 
 async def test_equal_definitions_share_series(service: Service, database: Database) -> None:
@@ -190,9 +191,8 @@ async def test_concurrent_writers_and_readers_store_every_fact_once(service: Ser
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_event_that_commits_after_later_one_is_not_skipped(service: Service, database: Database) -> None:
     async with database.write() as slow:
-        await EventRepository(slow, service.project_id).append(
-            [pageview(1)]
-        )  # has its sequence number, but is not committed
+        # The event has its sequence number, but is not committed.
+        await NewEventRepository(slow, service.project_id).append([pageview(1)])
         await service.capture(event("$pageview", "fast"))
         reading = asyncio.create_task(Materializer(database).catch_up(service.project_id, [PAGEVIEWS]))
         await until_somebody_waits(database)

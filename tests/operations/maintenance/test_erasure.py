@@ -17,7 +17,7 @@ from sqlalchemy import Column, ColumnElement, LargeBinary, Text, cast, select
 from app.common import limits
 from app.db.database import Database
 from app.db.models import Base, Event
-from app.events.repository import EventRepository, NewEvent
+from app.events.appending.repository import NewEvent, NewEventRepository
 from app.operations.maintenance import erasure
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
@@ -229,14 +229,14 @@ async def test_no_event_is_stored_for_a_person_that_is_being_erased(
     service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await service.capture(event("visit", "ann"))
-    append, erasing = EventRepository.append, list[asyncio.Task[bool]]()
+    append, erasing = NewEventRepository.append, list[asyncio.Task[bool]]()
 
-    async def append_while_erasing(events: EventRepository, new: Sequence[NewEvent]) -> int:
+    async def append_while_erasing(events: NewEventRepository, new: Sequence[NewEvent]) -> int:
         erasing.append(asyncio.create_task(erase(service, "ann", removes_events=True)))
         await asyncio.wait(erasing, timeout=0.3)  # it has to wait for this transaction
         return await append(events, new)
 
-    monkeypatch.setattr(EventRepository, "append", append_while_erasing)
+    monkeypatch.setattr(NewEventRepository, "append", append_while_erasing)
     await service.capture(event("visit", "ann", properties={"n": 2}))
     await asyncio.gather(*erasing)
 

@@ -201,3 +201,18 @@ async def test_a_new_breakdown_needs_the_events(application: FastAPI, service: S
 
     assert (refused.status_code, refused.json()["code"]) == (400, "events_removed")
     assert (await service.read(path))["metrics"] == before
+
+
+async def test_breakdown_that_a_metric_defines_does_not_need_the_events_any_more(
+    application: FastAPI, service: Service
+) -> None:
+    await two_variants(service)
+    by_flag = {"breakdowns": [{"property": "$feature_flag"}]}
+    purchases = {"metric_type": "mean", "source": {"kind": "EventsNode", "event": "purchase"}}
+    experiment = await service.create_experiment(filters={}, metrics=[{**purchases, "breakdownFilter": by_flag}])
+
+    await (await retention_of(application, service.project_id)).prune(CUTOFF)
+    [metric] = (await service.read(f"/experiments/{experiment['id']}/analysis/"))["metrics"]
+
+    [only] = metric["breakdown"]["values"]
+    assert (only["value"], only["analysis"]["variants"]) == ("checkout", metric["analysis"]["variants"])

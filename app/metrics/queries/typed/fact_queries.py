@@ -152,7 +152,7 @@ class _Counting:
         excluded = self.rules.excluded if self._has_caps else ()
         rules = replace(self.rules, confidence=confidence, excluded=excluded)
         return (
-            self.metric.own_fingerprint,
+            self.metric.counted_digest,
             repr((self.exposures.ledger_parameters, rules, self.scope.window.since)),
             "" if self.scope.window.is_open else str(self.scope.window.until),
             self.days.interval,

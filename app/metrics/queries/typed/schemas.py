@@ -2,14 +2,22 @@
 
 import hashlib
 import uuid
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Discriminator, Field, JsonValue, WithJsonSchema, field_validator, model_validator
 
 from app.common import limits
 from app.http.fields import Boolean, IsList, OptionalText, StorableJson, refusal
-from app.http.schemas import StrictBody
 from app.metrics.aggregation.person_values import NUMERIC, ValueMath
+from app.metrics.queries.typed.breakdown_filter import BreakdownFilter
+from app.metrics.queries.typed.copied import (
+    OF_EXPOSURE,
+    OF_METRIC,
+    OF_NODE,
+    OF_SOURCE,
+    Copied,
+    CopiedBody,
+)
 
 Unit: TypeAlias = Literal["second", "minute", "hour", "day", "week", "month"]
 Goal: TypeAlias = Literal["increase", "decrease"]
@@ -38,7 +46,10 @@ Length: TypeAlias = Annotated[int, Field(ge=1, le=_LONGEST_WINDOW, strict=True)]
 # What of a metric does not change its counts, and the unit of its window, which may be left out.
 _NAMES = {"name", "custom_name"}
 _NODES = ("source", "numerator", "denominator", "start_event", "completion_event")
-_OWN = ("uuid", "name", "goal", "role", "non_inferiority_margin", "fingerprint", "conversion_window_unit")
+_OWN = (
+    *("uuid", "name", "goal", "role", "non_inferiority_margin", "fingerprint", "conversion_window_unit"),
+    "breakdownFilter",
+)
 _NOT_COUNTED: dict[str, Any] = {
     **dict.fromkeys(_OWN, True),
     **dict.fromkeys(_NODES, _NAMES),
@@ -46,8 +57,10 @@ _NOT_COUNTED: dict[str, Any] = {
 }
 
 
-class Node(StrictBody):
+class Node(CopiedBody):
     """Events of one name (`EventsNode`), or those of an action (`ActionsNode`)."""
+
+    copied: ClassVar[Copied] = OF_NODE
 
     kind: Literal["EventsNode", "ActionsNode"]
     event: OptionalText = Field(
@@ -73,8 +86,10 @@ class Node(StrictBody):
         return self
 
 
-class ExposureNode(StrictBody):
+class ExposureNode(CopiedBody):
     """The exposure itself, as the start of a retention."""
+
+    copied: ClassVar[Copied] = OF_EXPOSURE
 
     kind: Literal["ExperimentExposureNode", "ExperimentExposureMetricSource"] = Field(
         description="Two names of the same, of which the first is stored."
@@ -88,6 +103,8 @@ class ExposureNode(StrictBody):
 
 class Source(Node):
     """Events, and what they make of a person: a number."""
+
+    copied: ClassVar[Copied] = OF_SOURCE
 
     math: ValueMath = Field(
         default="total",
@@ -115,7 +132,7 @@ class Source(Node):
             raise refusal(f"The math {self.math!r} has no `math_group_type_index`.")
 
 
-class OutlierHandling(StrictBody):
+class OutlierHandling(CopiedBody):
     """Values beyond a percentile of all persons' values become that percentile (winsorizing)."""
 
     lower_bound_percentile: Percentile | None = None
@@ -136,8 +153,10 @@ class OutlierHandling(StrictBody):
         return self
 
 
-class MetricBody(StrictBody):
+class MetricBody(CopiedBody):
     """What all typed metrics have."""
+
+    copied: ClassVar[Copied] = OF_METRIC
 
     kind: Literal["ExperimentMetric"] = "ExperimentMetric"
     uuid: Annotated[str, Field(pattern=r"^[0-9a-fA-F-]{32,36}$")] = Field(
@@ -153,6 +172,9 @@ class MetricBody(StrictBody):
         default=None, description="Events count for this long from the exposure on; unset: to the experiment's end."
     )
     conversion_window_unit: Unit | None = Field(default=None, description="`day` unless it is given.")
+    breakdownFilter: BreakdownFilter | None = Field(  # noqa: N815  # the name of the present API
+        default=None, description="What `analysis` breaks the metric down by, each time."
+    )
     fingerprint: JsonValue = Field(
         default=None,
         description="Ignored where it is sent. Answers have it: it is equal for metrics that count the same.",
@@ -165,15 +187,25 @@ class MetricBody(StrictBody):
 
     @property
     def own_fingerprint(self) -> str:
+        """Equal for metrics that count the same, and by the same values of a property."""
+        breakdown = None if self.breakdownFilter is None else self.breakdownFilter.breakdown
+        return self.counted_digest if breakdown is None else _digest(f"{self.counted_digest} {breakdown!r}")
+
+    @property
+    def counted_digest(self) -> str:
         """Equal for metrics that count the same."""
-        counted = f"{self.model_dump_json(exclude=_NOT_COUNTED)} {self.conversion_window_unit or 'day'}"
-        return hashlib.sha256(counted.encode()).hexdigest()
+        counted = self.model_dump_json(exclude=_NOT_COUNTED)
+        return _digest(f"{counted} {self.conversion_window_unit or 'day'}")
 
     @model_validator(mode="after")
     def _require_window(self) -> Self:
         if self.conversion_window is None and self.conversion_window_unit is not None:
             raise refusal("`conversion_window_unit` needs a `conversion_window`.")
         return self
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _refuse_outliers_of_share(source: Source, handling: OutlierHandling | None) -> None:
@@ -317,7 +349,7 @@ TypedMetric: TypeAlias = Annotated[
 class ExposureConfig(Node):
     """What counts as an exposure, or as an activation."""
 
-    kind: Literal["ExperimentEventExposureConfig", "ActionsNode"]  # type: ignore[assignment]  # other words, same fields
+    kind: Literal["ExperimentEventExposureConfig", "ActionsNode"] = "ExperimentEventExposureConfig"  # type: ignore[assignment]  # other words, same fields
 
     @model_validator(mode="after")
     def _require_source(self) -> Self:
@@ -329,7 +361,7 @@ class ExposureConfig(Node):
         return self
 
 
-class ExposureCriteria(StrictBody):
+class ExposureCriteria(CopiedBody):
     """Who is exposed, and from when on."""
 
     filterTestAccounts: Boolean = Field(  # noqa: N815  # the name of the present API
