@@ -14,19 +14,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
-import httpx
 import msgspec
 import numpy as np
-from sqlalchemy import delete
 
 from app.common.timestamps import to_microseconds
 from app.db.database import Database
-from app.db.models import Count
 from app.events.appending.repository import NewEvent
-from app.main import create_app
-from app.settings import Settings
+from benchmarks.in_process import forget_counts, serving
 from benchmarks.workload import END, FLAG, START, VARIANTS, databases, load
-from tests.conftest import new_service
 from tests.support.service import Service
 
 PURCHASE = {"kind": "EventsNode", "event": "purchase"}
@@ -82,28 +77,23 @@ def events_of(first: int, persons: int, values: int, seed: int) -> Iterator[NewE
 
 
 async def measure(name: str, database: Database, persons: int, values: int) -> None:
-    url = database.engine.url.render_as_string(hide_password=False)
-    application = create_app(Settings(database_url=url, refresh_interval=0))
-    async with application.router.lifespan_context(application):
-        transport = httpx.ASGITransport(app=application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test", timeout=600) as client:
-            service = await new_service(client, database)
-            await load(database, service.project_id, events_of(1, persons, values + 20, 1))
-            print(f"{name}: {persons:,} exposed persons; milliseconds of processor time")
-            print(f"{'':40} {'from facts':>11} {'1,000 new':>11} {'nothing new':>12}")
-            arrived = persons
-            for look, (metric, query) in LOOKS.items():
-                path = await begin(service, METRICS[metric], is_matured=metric == "matured")
-                limit = {"limit": str(values)} if query else {}
-                await service.read(path, **query, **limit)  # makes the facts
-                await forget(database)
-                taken = []
-                for new in (10, 700, 0):
-                    if new:
-                        await load(database, service.project_id, events_of(arrived + 1, new, values + 20, arrived))
-                        arrived += new
-                    taken.append(await spent(service, path, {**query, **limit}))
-                print(f"  {look:38} {taken[0]:11.0f} {taken[1]:11.0f} {taken[2]:12.1f}", flush=True)
+    async with serving(database) as service:
+        await load(database, service.project_id, events_of(1, persons, values + 20, 1))
+        print(f"{name}: {persons:,} exposed persons; milliseconds of processor time")
+        print(f"{'':40} {'from facts':>11} {'1,000 new':>11} {'nothing new':>12}")
+        arrived = persons
+        for look, (metric, query) in LOOKS.items():
+            path = await begin(service, METRICS[metric], is_matured=metric == "matured")
+            limit = {"limit": str(values)} if query else {}
+            await service.read(path, **query, **limit)  # makes the facts
+            await forget_counts(database)
+            taken = []
+            for new in (10, 700, 0):
+                if new:
+                    await load(database, service.project_id, events_of(arrived + 1, new, values + 20, arrived))
+                    arrived += new
+                taken.append(await spent(service, path, {**query, **limit}))
+            print(f"  {look:38} {taken[0]:11.0f} {taken[1]:11.0f} {taken[2]:12.1f}", flush=True)
 
 
 async def begin(service: Service, metric: Mapping[str, Any], *, is_matured: bool) -> str:
@@ -123,12 +113,6 @@ async def spent(service: Service, path: str, query: Mapping[str, str]) -> float:
     started = time.process_time()
     await service.read(path, **query)
     return (time.process_time() - started) * 1000
-
-
-async def forget(database: Database) -> None:
-    """Leave nothing to add to: everything is counted from the facts."""
-    async with database.write() as session:
-        await session.execute(delete(Count))
 
 
 async def run(persons: int, name: str, values: int) -> None:

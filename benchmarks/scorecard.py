@@ -8,15 +8,9 @@ import asyncio
 import datetime as dt
 from collections.abc import Sequence
 
-import httpx
-from sqlalchemy import delete
-
 from app.db.database import Database
-from app.db.models import Count
-from app.main import create_app
-from app.settings import Settings
+from benchmarks.in_process import forget_counts, serving
 from benchmarks.workload import END, FLAG, STEPS, VARIANTS, databases, generate, load, timed
-from tests.conftest import new_service
 from tests.support.service import Service
 
 DAYS = 90
@@ -25,37 +19,32 @@ TREND = {"insight": "TRENDS", "events": [{"id": "$pageview"}]}
 
 
 async def measure(name: str, database: Database, events: int, rounds: int) -> None:
-    url = database.engine.url.render_as_string(hide_password=False)
-    application = create_app(Settings(database_url=url, refresh_interval=0))
-    async with application.router.lifespan_context(application):
-        transport = httpx.ASGITransport(app=application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://abacus.test", timeout=600) as client:
-            service = await new_service(client, database)
-            await load(database, service.project_id, generate(events))
-            split = [{"key": key, "rollout_percentage": 50} for key in VARIANTS[:2]]
-            made = await service.create_experiment(
-                feature_flag_key=FLAG,
-                start_date=(END - dt.timedelta(days=DAYS)).isoformat(),
-                end_date=END.isoformat(),
-                filters=FUNNEL,
-                secondary_metrics=[{"name": "Page views", "filters": TREND}],
-                parameters={"feature_flag_variants": split},
-            )
-            address = f"/experiments/{made['id']}"
-            print(f"{name}, {events:,} events of {events // 10:,} persons, {DAYS} days")
-            for metric in ("primary", "secondary-0"):
-                if metric != "primary":
-                    await service.patch(f"{address}/", {"filters": TREND})
-                await report(service, database, address, metric, rounds)
+    async with serving(database) as service:
+        await load(database, service.project_id, generate(events))
+        split = [{"key": key, "rollout_percentage": 50} for key in VARIANTS[:2]]
+        made = await service.create_experiment(
+            feature_flag_key=FLAG,
+            start_date=(END - dt.timedelta(days=DAYS)).isoformat(),
+            end_date=END.isoformat(),
+            filters=FUNNEL,
+            secondary_metrics=[{"name": "Page views", "filters": TREND}],
+            parameters={"feature_flag_variants": split},
+        )
+        address = f"/experiments/{made['id']}"
+        print(f"{name}, {events:,} events of {events // 10:,} persons, {DAYS} days")
+        for metric in ("primary", "secondary-0"):
+            if metric != "primary":
+                await service.patch(f"{address}/", {"filters": TREND})
+            await report(service, database, address, metric, rounds)
 
 
 async def report(service: Service, database: Database, address: str, metric: str, rounds: int) -> None:
     async def series() -> None:
-        await forget(database)
+        await forget_counts(database)
         await service.read(f"{address}/timeseries_results/")
 
     async def results() -> None:
-        await forget(database)
+        await forget_counts(database)
         await service.read(f"{address}/results/")
 
     await results()  # makes the facts
@@ -63,12 +52,6 @@ async def report(service: Service, database: Database, address: str, metric: str
     cold, whole = await timed(results, rounds), await timed(series, rounds)
     name = "funnel" if metric == "primary" else "trend"
     print(f"  {name:7} results {cold * 1000:8.1f} ms   time series {whole * 1000:8.1f} ms   ratio {whole / cold:.2f}")
-
-
-async def forget(database: Database) -> None:
-    """Leave nothing to add to: everything is counted from the facts."""
-    async with database.write() as session:
-        await session.execute(delete(Count))
 
 
 async def run(events: int, names: Sequence[str], rounds: int) -> None:

@@ -144,7 +144,7 @@ def lz_bomb(units: int) -> bytes:
 
 @functools.cache
 def gzip_bomb() -> bytes:
-    compressor = zlib.compressobj(wbits=31)
+    compressor = zlib.compressobj(1, wbits=31)
     zeros = bytes(1024 * 1024)
     return b"".join([*(compressor.compress(zeros) for _ in range(500)), compressor.flush()])
 

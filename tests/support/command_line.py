@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import uvicorn._subprocess
 from rich.console import Console
 
 from app import cli
+from app.operations import server
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["app.cli", "app.main", "uvicorn.__main__", "tests.support.command_line"])
@@ -33,12 +35,22 @@ def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> tup
 
 
 class Forked:
-    """What ``python -m module`` does with these arguments, as a process to be used like those of ``subprocess``."""
+    """What ``python -m module`` does with these arguments, as a process to be used like those of ``subprocess``.
+
+    With ``application``, workers serve that one, and are forked too: by themselves they would import it again.
+    """
 
     def __init__(
-        self, module: str, arguments: Sequence[str], environment: Mapping[str, str], output: Path, errors: Path
+        self,
+        module: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        output: Path,
+        errors: Path,
+        *,
+        application: str | None = None,
     ) -> None:
-        given = (module, tuple(arguments), dict(environment), str(output), str(errors))
+        given = (module, tuple(arguments), dict(environment), str(output), str(errors), application)
         self._process = _FORKS.Process(target=_run, args=given)
         self._process.start()
         assert self._process.pid is not None
@@ -62,7 +74,14 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], output: str, errors: str) -> None:
+def _run(
+    module: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    output: str,
+    errors: str,
+    application: str | None,
+) -> None:
     for descriptor, path in ((1, output), (2, errors)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -73,5 +92,8 @@ def _run(module: str, arguments: Sequence[str], environment: Mapping[str, str], 
     if module != ABACUS:
         runpy.run_module(module, run_name="__main__")
         return
+    if application is not None:
+        server.APPLICATION = application
+        uvicorn._subprocess.spawn = multiprocessing.get_context("fork")  # type: ignore[assignment]
     cli.console, cli.errors = Console(), Console(stderr=True)  # the width of the screen is read when they are made
     cli.main()

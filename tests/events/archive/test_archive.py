@@ -1,13 +1,10 @@
 """Events are in one of both stores, and are counted and listed once, whatever fails in between."""
 
-import contextlib
 import datetime as dt
-from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import func, select, update
 
 from app.common.errors import Unavailable
@@ -27,6 +24,7 @@ from app.operations.maintenance.wiring import build_maintenance
 from tests.metrics.counting.test_incremental import shown
 from tests.metrics.facts.test_clickhouse import funnel, without_clickhouse
 from tests.support.service import Service, event
+from tests.support.striking import Striking
 
 pytestmark = [
     pytest.mark.clickhouse("always"),
@@ -114,57 +112,12 @@ async def test_names_that_are_only_there_are_counted(service: Service, database:
     assert int(counts.reached[:, 0].sum()) == 7
 
 
-class Striking:
-    """Lets the n-th statement to either store fail: before it does anything, or after it has done all."""
-
-    def __init__(self, database: Database, there: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.place, self.is_done_first, self.count = -1, False, 0
-        for name in ("execute", "rows", "columns", "insert_columns", "_insert"):
-            monkeypatch.setattr(there, name, self._wrap(getattr(there, name)))
-        self._engines = [database.engine.sync_engine, database.reading_engine.sync_engine]
-
-    def _wrap(self, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def attempt(*arguments: Any, **options: Any) -> Any:
-            fails = self._is_next()
-            if fails and not self.is_done_first:
-                raise ClickHouseUnavailable("away")
-            answer = await call(*arguments, **options)
-            if fails:
-                raise ClickHouseUnavailable("away before it could say so")
-            return answer
-
-        return attempt
-
-    def _is_next(self) -> bool:
-        self.count += 1
-        return self.count - 1 == self.place
-
-    def _before(self, *_: Any) -> None:
-        if self._is_next():
-            raise ConnectionError("away")
-
-    @contextlib.contextmanager
-    def at(self, place: int) -> Iterator[None]:
-        """Strike the statement at a place: PostgreSQL's, among them each COMMIT, before they do anything."""
-        self.place, self.count = place, 0
-        hooks = [(engine, name) for engine in self._engines for name in ("before_cursor_execute", "commit")]
-        for engine, name in hooks:
-            sqlalchemy_event.listen(engine, name, self._before)
-        try:
-            yield
-        finally:
-            self.place = -1
-            for engine, name in hooks:
-                sqlalchemy_event.remove(engine, name, self._before)
-
-
 @pytest.mark.everything
 @pytest.mark.parametrize("is_done_first", [False, True])
 async def test_whatever_statement_fails_every_event_is_archived_once(
     service: Service, database: Database, there: ClickHouse, monkeypatch: pytest.MonkeyPatch, is_done_first: bool
 ) -> None:
-    striking = Striking(database, there, monkeypatch)
-    striking.is_done_first = is_done_first
+    striking = Striking(there, monkeypatch, is_done_first=is_done_first, database=database)
     failures = place = sent = 0
     while failures == place:
         await service.capture(*visits(5, str(place)))

@@ -2,7 +2,7 @@
 
 import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -33,6 +33,7 @@ from tests.conftest import new_service
 from tests.metrics.counting.test_incremental import fact_queries, happened, live_through, shown
 from tests.support.examples import examples
 from tests.support.service import Service, event
+from tests.support.striking import Striking
 
 pytestmark = [
     pytest.mark.clickhouse("always"),
@@ -171,46 +172,22 @@ async def columns_of(service: Service, database: Database) -> list[tuple[Any, ..
     return [tuple(map(repr, row)) for row in parts[0]]
 
 
-class Breaking:
-    """Lets the n-th statement of a kind fail: before it does anything, or after it has done all."""
-
-    def __init__(self, there: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.place, self.is_done_first, self.count = -1, False, 0
-        for name in ("execute", "columns", "_insert"):
-            monkeypatch.setattr(there, name, self._wrap(getattr(there, name)))
-
-    def _wrap(self, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def attempt(*arguments: Any, **options: Any) -> Any:
-            self.count += 1
-            fails = self.count - 1 == self.place
-            if fails and not self.is_done_first:
-                raise ClickHouseUnavailable("away")
-            answer = await call(*arguments, **options)
-            if fails:
-                raise ClickHouseUnavailable("away before it could say so")
-            return answer
-
-        return attempt
-
-
 @pytest.mark.everything
 @pytest.mark.parametrize("is_done_first", [False, True])
 async def test_whatever_statement_fails_every_event_is_counted_once(
     service: Service, database: Database, there: ClickHouse, monkeypatch: pytest.MonkeyPatch, is_done_first: bool
 ) -> None:
-    breaking = Breaking(there, monkeypatch)
+    striking = Striking(there, monkeypatch, is_done_first=is_done_first)
     facts = FactService(database, Materializer(database, chunk=7), service.project_id)
-    breaking.is_done_first = is_done_first
     failures = sent = place = 0
     while True:
         await service.capture(*visits(10, "test", f"{place}"), event("buy", f"{place} 1", timestamp=AT))
         sent += 10
-        breaking.place, breaking.count = place, 0
         try:
-            counts = await facts.counts(METRICS)
+            with striking.at(place):
+                counts = await facts.counts(METRICS)
         except ClickHouseUnavailable:
             failures += 1
-            breaking.place = -1
             counts = await facts.counts(METRICS)
         else:
             break

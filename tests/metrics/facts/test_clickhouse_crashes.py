@@ -28,11 +28,11 @@ from tests.metrics.facts.test_clickhouse import METRICS, START
 from tests.operations.outages.postgresql_proxy import Fault, PostgresProxy
 from tests.support.clickhouse import ClickHouseServer
 from tests.support.postgresql import PostgresServer
+from tests.support.striking import CLICKHOUSE_CALLS
 
 pytestmark = pytest.mark.exhaustive
 
 MOST_STATEMENTS = 200
-STATEMENTS = ("execute", "columns", "rows", "insert_columns", "_insert")
 CHUNK = 5
 
 
@@ -147,7 +147,7 @@ async def test_killed_clickhouse_leaves_nothing_counted_twice(
             return attempt
 
         with monkeypatch.context() as patch:
-            for name in STATEMENTS:
+            for name in CLICKHOUSE_CALLS:
                 patch.setattr(there, name, kill_at(getattr(there, name)))
             with contextlib.suppress(OSError):
                 await shop.count()
@@ -193,7 +193,7 @@ def _count_until_killed(url: str, clickhouse_url: str, project_id: int, place: i
 
             return attempt
 
-        for name in STATEMENTS:
+        for name in CLICKHOUSE_CALLS:
             setattr(there, name, kill_at(getattr(there, name)))
         await archive(database, project_id)
         await FactService(database, Materializer(database, chunk=CHUNK), project_id).counts(METRICS)

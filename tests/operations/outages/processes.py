@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,26 +13,26 @@ from tests.support.command_line import ABACUS, Forked
 from tests.support.ports import free_port
 from tests.support.programs import PATIENCE, answers, without_settings
 
-ROOT = Path(__file__).parents[3]
-
 
 class Serving:
-    """A started ``abacus serve``. What it prints goes to ``log``."""
+    """A started ``abacus serve``. What it prints goes to ``log``; ``application`` is what its workers serve."""
 
-    def __init__(self, database_url: str, log: Path, *arguments: str, port: int | None = None, **settings: str) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        log: Path,
+        *arguments: str,
+        port: int | None = None,
+        application: str | None = None,
+        **settings: str,
+    ) -> None:
         self.port = port or free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.log = log
-        given = {f"ABACUS_{name.upper()}": value for name, value in settings.items() if name != "PYTHONPATH"}
-        path = {"PYTHONPATH": settings["PYTHONPATH"]} if "PYTHONPATH" in settings else {}
-        environment = without_settings({**given, **path, "ABACUS_DATABASE_URL": database_url})
+        given = {f"ABACUS_{name.upper()}": value for name, value in settings.items()}
+        environment = without_settings({**given, "ABACUS_DATABASE_URL": database_url})
         command = ["serve", "--port", str(self.port), *arguments]
-        if not path:
-            self.process: subprocess.Popen[bytes] | Forked = Forked(ABACUS, command, environment, log, log)
-            return
-        with log.open("ab") as output:  # what changes an interpreter as it starts needs one
-            own = [sys.executable, "-m", ABACUS, *command]
-            self.process = subprocess.Popen(own, env=environment, stdout=output, stderr=output, cwd=ROOT)
+        self.process = Forked(ABACUS, command, environment, log, log, application=application)
 
     def __enter__(self) -> "Serving":
         return self
@@ -55,7 +54,7 @@ class Serving:
         listed = subprocess.run(command, capture_output=True, text=True, check=True)
         rows = (line.split(maxsplit=2) for line in listed.stdout.splitlines())
         own = str(self.process.pid)
-        return [int(row[0]) for row in rows if row[1] == own and "multiprocessing.spawn" in row[2]]
+        return [int(row[0]) for row in rows if row[1] == own and "resource_tracker" not in row[2]]
 
     def stop(self) -> int:
         """Ask it to stop; return the exit status."""

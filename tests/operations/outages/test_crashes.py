@@ -13,6 +13,7 @@ import pytest
 from app.accounts.projects.service import AccountService
 from app.db import migrations
 from app.db.database import Database
+from app.operations.server import APPLICATION
 from app.settings import Settings
 from tests.conftest import in_a_thread, run_apart, settings_for
 from tests.operations.outages.clients import Sender
@@ -47,7 +48,8 @@ async def test_killed_workers_and_database_neither_lose_nor_duplicate_events(
 ) -> None:
     url = server.url("abacus")
     token = await new_token(settings_for(url))
-    with Serving(url, tmp_path / "log", "--workers", "2", refresh_interval="0") as served:
+    workers = ("--workers", "2")
+    with Serving(url, tmp_path / "log", *workers, application=APPLICATION, refresh_interval="0") as served:
         await asyncio.to_thread(served.wait_until_ready)
         sender = Sender(served.address, token)
         sending = asyncio.create_task(sender.run(CLIENTS))

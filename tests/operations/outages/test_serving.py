@@ -15,7 +15,6 @@ from app.db import migrations
 from tests.conftest import in_a_thread, run_apart, settings_for
 from tests.operations.outages.applications import Stopwatch, running
 from tests.operations.outages.processes import (
-    ROOT,
     Serving,
     half_sent,
     is_running,
@@ -26,15 +25,6 @@ from tests.support.command_line import ABACUS, Forked
 from tests.support.postgresql import PostgresServer
 from tests.support.programs import PATIENCE, answers
 
-FAILS_TO_START = """
-from app.operations import server
-
-def fail():
-    raise RuntimeError("cannot start")
-
-server.stop_with_parent = fail
-"""
-
 
 @pytest.fixture
 def url(postgresql: PostgresServer, postgresql_template: str) -> Iterator[str]:
@@ -44,17 +34,9 @@ def url(postgresql: PostgresServer, postgresql_template: str) -> Iterator[str]:
     run_apart(postgresql.drop_database(name))
 
 
-HAS_A_BLOCKING_ROUTE = """
-from app.operations import server
-
-server.APPLICATION = "tests.support.blocking:create_app"
-"""
-
-
 def test_workers_that_die_or_block_are_replaced_and_stop_with_their_parent(url: str, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(HAS_A_BLOCKING_ROUTE)
-    path = f"{tmp_path}{os.pathsep}{ROOT}"
-    with Serving(url, tmp_path / "log", "--workers", "2", watchdog_seconds="5", PYTHONPATH=path) as served:
+    application = "tests.support.faulty_applications:create_blocking"
+    with Serving(url, tmp_path / "log", "--workers", "2", application=application, watchdog_seconds="5") as served:
         served.wait_until_ready()
         before = served.workers()
         os.kill(before[0], signal.SIGKILL)
@@ -78,9 +60,8 @@ def test_workers_that_die_or_block_are_replaced_and_stop_with_their_parent(url: 
 
 
 def test_workers_that_cannot_start_cause_a_failure_status(url: str, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(FAILS_TO_START)
-    path = f"{tmp_path}{os.pathsep}{ROOT}"
-    with Serving(url, tmp_path / "log", "--workers", "2", PYTHONPATH=path) as served:
+    application = "tests.support.faulty_applications:create_failing"
+    with Serving(url, tmp_path / "log", "--workers", "2", application=application) as served:
         assert served.process.wait(PATIENCE) == 3
 
 
