@@ -40,6 +40,7 @@ _MAX_UNREAD_CHARACTERS = 200
 UNREAD_TIMESTAMP = "$unread_timestamp"  # the property with the text of a time that could not be read
 _IDENTIFYING = frozenset({"$identify", "$create_alias", "$merge_dangerously"})
 _MAX_CHARACTER_BYTES = 4  # in UTF-8
+_ORDINARY_CHARACTERS = 200
 _SHORT_CHARACTERS = limits.EVENT_FIELD_BYTES.value // _MAX_CHARACTER_BYTES
 _FALSY = frozenset({b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}"})
 _NO_KEYS: Set[str] = frozenset()
@@ -56,7 +57,7 @@ _read_campaign = attrgetter(*CAMPAIGN_PROPERTIES)
 _read_origin = attrgetter(*ORIGIN_FIELDS.values())
 
 
-class CapturedEvent(msgspec.Struct, frozen=True):
+class CapturedEvent(msgspec.Struct, frozen=True, gc=False):
     """One valid event, ready to be stored.
 
     Attributes
@@ -262,6 +263,8 @@ def _read_distinct_id(event: WireEvent, known: WireProperties) -> str:
 
 
 def _read_text(value: Scalar | UnsetType, field: str) -> str:
+    if isinstance(value, str) and len(value) <= _ORDINARY_CHARACTERS and "\0" not in value:
+        return value
     text = storable_text(value)
     if len(text) > _SHORT_CHARACTERS:
         refuse_long_field(text, field)
