@@ -1,6 +1,5 @@
 """The uuids of events: made anew, or derived from what makes an event the same when it is sent again."""
 
-import contextlib
 import hashlib
 import os
 from uuid import UUID
@@ -20,10 +19,12 @@ def read_uuid(text: str) -> UUID:
     ------
     ValueError
     """
-    if len(text) in _LENGTHS:  # so that it cannot stand for a uuid by escapes, which JSON has
-        with contextlib.suppress(msgspec.DecodeError):
-            return _decode(f'"{text}"')
-    return UUID(text)  # which takes five times as long
+    if len(text) not in _LENGTHS:  # of others, JSON's escapes could stand for one
+        return UUID(text)
+    try:
+        return _decode(f'"{text}"')  # in a fifth of the time
+    except msgspec.DecodeError:
+        return UUID(text)
 
 
 def new_uuid(milliseconds: int) -> UUID:

@@ -53,8 +53,7 @@ _decode_any: Any = msgspec.json.Decoder().decode  # whatever JSON holds
 _INITIAL_PROPERTIES = tuple(f"$initial_{field}" for field in ORIGIN_FIELDS.values())
 # A property has at most 25 bytes more as JSON than it was sent with: its name, and a number that is written at length.
 _NAMES_BYTES = sum(2 * len(name) + 50 for name in (*_INITIAL_PROPERTIES, *CAMPAIGN_PROPERTIES))
-_read_campaign = attrgetter(*CAMPAIGN_PROPERTIES)
-_read_origin = attrgetter(*ORIGIN_FIELDS.values())
+_read_origin = attrgetter(*ORIGIN_FIELDS.values())  # which begin with the campaign
 
 
 class CapturedEvent(msgspec.Struct, frozen=True, gc=False):
@@ -208,8 +207,8 @@ def read_event(event: WireEvent, clock: RequestClock, sender: Sender) -> Capture
     writes_profile = known.writes_profile is not False
     person_bytes, origin, campaign = 0, _NO_PROPERTIES, _NO_PROPERTIES
     if writes_profile:
-        if origin := _without_absent(_INITIAL_PROPERTIES, _read_origin(known)):
-            campaign = _without_absent(CAMPAIGN_PROPERTIES, _read_campaign(known))
+        if origin := _without_absent(_INITIAL_PROPERTIES, sent := _read_origin(known)):
+            campaign = _without_absent(CAMPAIGN_PROPERTIES, sent[: len(CAMPAIGN_PROPERTIES)])
         if known.set or known.set_once or known.unset:
             person_bytes = sum(len(sent) for sent in (known.set, known.set_once, known.unset) if sent)
     else:

@@ -294,7 +294,7 @@ def decode_event(event: WireEvent | Raw) -> WireEvent:
 def read_properties(event: WireEvent) -> tuple[str, WireProperties]:
     """Return the properties of an event as JSON text, and those of them that capture reads."""
     raw = event.properties
-    if isinstance(raw, UnsetType) or not is_sent(raw):
+    if isinstance(raw, UnsetType) or (len(raw) <= len(b"null") and not is_sent(raw)):
         return "{}", _NO_PROPERTIES
     text = str(raw, "utf-8")
     try:
