@@ -25,7 +25,7 @@ from app.db import migrations
 from app.db.database import Database
 from app.db.errors import DATABASE_ERRORS
 from app.db.models import Project
-from app.events.imports.run import ImportOptions
+from app.events.imports.run import MOST_WORKERS, ImportOptions, usual_workers
 from app.experiments.dependencies import build_experiments
 from app.metrics.facts.materializer import Materializer
 from app.operations import preflight, server
@@ -228,13 +228,22 @@ def import_history(
     time_offset: Annotated[
         int, typer.Option(help="Seconds to add to times of Mixpanel, for projects whose times are not UTC.")
     ] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_WORKERS,
+            help="Processes: of 2, one reads a file while the other stores what is read. By default 2 where there are"
+            " as many processors. The process that stores always reads the standard input.",
+        ),
+    ] = None,
 ) -> None:
     """Import events and persons from other systems, and print how many events there are by name and day.
 
     An interrupted import goes on where it was when it is run again, and nothing is stored twice. Exits with 1 when a
     line is refused.
     """
-    options = ImportOptions(source.chosen, time_offset, is_dry_run, refused)
+    options = ImportOptions(source.chosen, time_offset, is_dry_run, refused, workers=workers or usual_workers())
 
     async def run(database: Database) -> bool:
         prefer_the_database()

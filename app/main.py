@@ -16,6 +16,7 @@ from app.accounts.auth.router import router as keys_router
 from app.accounts.projects.router import router as projects_router
 from app.analysis.router import router as analysis_router
 from app.common import limits
+from app.common.body_budget import BodyBudget
 from app.common.byte_budget import ByteBudget
 from app.db.database import Database
 from app.events.actions.router import router as actions_router
@@ -267,6 +268,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.cookieless = cookieless = CookielessService(database, is_enabled=settings.cookieless_visitors)
     application.state.capture = capture = CaptureService(database, enrichment, cookieless)
+    application.state.body_bytes = BodyBudget(limits.BODIES_BYTES.value, settings.body_timeout)
     application.state.payload_bytes = ByteBudget(limits.PAYLOADS_BYTES.value)
     application.state.recent_exposures = RecentExposures()
     application.state.scripts = ScriptDirectory(settings.static_directory)

@@ -1,6 +1,6 @@
 """Import: events/s of `abacus import` beside the same rows put straight into the tables, and the memory it takes.
 
-python -m benchmarks.imports [--events 200000] [--rounds 3] [--batches 10000] [--persons-named]
+python -m benchmarks.imports [--events 200000] [--rounds 3] [--workers 2] [--persons-named]
 
 Every event has a uuid and 400 bytes of properties, and a tenth of them bring a new person. The rows go by COPY into the
 tables of events, persons and distinct ids, as many events in a transaction as the importer takes, by a connection that
@@ -31,7 +31,8 @@ from app.db.models import Event, Person, PersonDistinctId, Project
 from app.events.appending.repository import NewEvent
 from app.events.imports.batches import BATCH_EVENTS
 from app.events.imports.files import SourceFile
-from app.events.imports.run import ImportOptions, ImportRun
+from app.events.imports.run import MOST_WORKERS, ImportOptions, ImportRun, usual_workers
+from app.events.appending.repository import NewEvent
 from app.operations.transfer.importing import prefer_the_database
 from benchmarks.workload import create_project, databases, generate
 
@@ -88,11 +89,11 @@ async def put_rows(database: Database, project_id: int, events: Sequence[NewEven
     return time.perf_counter() - start
 
 
-async def import_file(database: Database, project_id: int, path: Path) -> float:
+async def import_file(database: Database, project_id: int, path: Path, workers: int) -> float:
     async with database.read() as session:
         project = await session.get_one(Project, project_id)
     start = time.perf_counter()
-    run = ImportRun(database, project, ImportOptions(), lambda _file, _share: None)
+    run = ImportRun(database, project, ImportOptions(workers=workers), lambda _file, _share: None)
     file = SourceFile(str(path), None)
     await run.run([file])
     if run.refusals or file.counts.refused or file.counts.duplicates:
@@ -100,7 +101,13 @@ async def import_file(database: Database, project_id: int, path: Path) -> float:
     return time.perf_counter() - start
 
 
-async def measure(name: str, count: int, rounds: int, *, names_persons: bool) -> None:
+def reader_seconds() -> float:
+    """Return the processor time of the processes that have read files."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime
+
+
+async def measure(name: str, count: int, rounds: int, workers: int, *, names_persons: bool) -> None:
     async with databases(name) as opened:
         database = opened[name]
         project_id = await create_project(database)
@@ -113,12 +120,13 @@ async def measure(name: str, count: int, rounds: int, *, names_persons: bool) ->
                 rows = [one._replace(uuid=uuid4(), distinct_id=f"rows-{one.distinct_id}") for one in others]
                 alone = await put_rows(database, project_id, rows, number)
                 del rows
-                processor = time.process_time()
-                own = await import_file(database, project_id, path)
-                processor = time.process_time() - processor
+                processor, of_reader = time.process_time(), reader_seconds()
+                own = await import_file(database, project_id, path, workers)
+                processor, of_reader = time.process_time() - processor, reader_seconds() - of_reader
+            used = f"{processor / count * 1e6:.1f} and {of_reader / count * 1e6:.1f} us of processor"
             print(
                 f"{name}, round {number}{' (warm-up)' if not number else ''}: {count / own:,.0f} events/s, rows alone"
-                f" {count / alone:,.0f}, {alone / own:.2f} of them, {processor / count * 1e6:.0f} us of this processor,"
+                f" {count / alone:,.0f}, {alone / own:.2f} of them, {used},"
                 f" {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024:,} MB, load {os.getloadavg()[0]:.1f}"
             )
             if number:
@@ -133,9 +141,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--database", choices=["SQLite", "PostgreSQL"], default="PostgreSQL")
     parser.add_argument("--persons-named", action="store_true")
+    parser.add_argument("--workers", type=int, choices=(1, MOST_WORKERS), default=usual_workers())
     arguments = parser.parse_args()
     prefer_the_database()  # as the command does
-    uvloop.run(measure(arguments.database, arguments.events, arguments.rounds, names_persons=arguments.persons_named))
+    names_persons = arguments.persons_named
+    uvloop.run(
+        measure(arguments.database, arguments.events, arguments.rounds, arguments.workers, names_persons=names_persons)
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """JSON as text: written compactly, and extended without being parsed."""
 
 import json
+from typing import Final
+
+_NOT_A_VALUE: Final = frozenset(("", "{", " ", "\t", "\r", "\n"))  # what may stand before the end of an object
 
 
 def write_json(document: object) -> str:
@@ -21,6 +24,8 @@ def append_members(document: str, members: str) -> str:
     """
     if not members:
         return document
+    if document[-1:] == "}" and document[-2:-1] not in _NOT_A_VALUE:
+        return f"{document[:-1]},{members}}}"
     head = document.rstrip().removesuffix("}").rstrip()
     return f"{head}{'' if head.endswith('{') else ','}{members}}}"
 

@@ -52,7 +52,7 @@ class _CompiledQuery(Generic[*Columns]):
         return [given[name] if convert is None else convert(given[name]) for name, convert in self.parameters]
 
     def rows(self, found: Sequence[Sequence[Any]]) -> Sequence[tuple[*Columns]]:
-        return [self._row(values) for values in found]
+        return [self._row(values) for values in found] if self.conversions else list(map(tuple, found))
 
     def _row(self, values: Sequence[Any]) -> tuple[*Columns]:
         row = list(values)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.common import limits
+from app.common.body_budget import ArrivingBody, BodyBudget
 from app.common.errors import (
     AppError,
     ParseError,
@@ -32,6 +33,8 @@ from app.http.strictness import report_unknown_fields
 
 _MAX_DIGITS = 18  # of Content-Length
 _BODY = "abacus.body"
+HELD_KEY = "abacus.held"  # of a request's scope: the bodies in memory until it is answered
+_FREE_BYTES = 64 * 1024  # of each body, which no budget counts: as many as the server reads ahead
 _SHOWN_CHARACTERS = 100  # of a value that an error quotes
 _FORM_FIELD = re.compile(rb"[\w.-]+=")
 _CHECKBOX_FIELDS = ("archived",)  # browsers omit an unchecked box from a form
@@ -48,6 +51,8 @@ class _ReceivedBody:
         self._pieces: list[bytes] = []
         self._size = 0
         self._is_complete = False
+        self._arriving: ArrivingBody | None = None  # of a large one
+        self._deadline: asyncio.Timeout | None = None  # while it is received
 
     async def read(self, limit: int) -> bytes | None:
         """Return the whole body; None as soon as it is known to have more than ``limit`` bytes."""
@@ -64,6 +69,7 @@ class _ReceivedBody:
         started = clock()
         try:
             async with asyncio.timeout(timeout) as deadline:
+                self._deadline = deadline
                 while not self._is_complete and self._size <= limit:
                     message = await self._request.receive()
                     if message["type"] == "http.disconnect":  # not a bug, although no client reads the response
@@ -71,9 +77,31 @@ class _ReceivedBody:
                     self._pieces.append(message.get("body", b""))
                     self._size += len(self._pieces[-1])
                     self._is_complete = not message.get("more_body", False)
+                    if self._size > _FREE_BYTES:
+                        started += await self._take_bytes(deadline)
                     deadline.reschedule(min(clock(), started + self._size / limits.BODY_RATE.value) + timeout)
         except TimeoutError as error:
             raise RequestTimeout from error
+        finally:
+            self._deadline = None
+        if self._arriving is not None and self._is_complete:
+            self._arriving.complete()
+
+    async def _take_bytes(self, deadline: asyncio.Timeout) -> float:
+        """Take what has arrived from the budget of all bodies; return the seconds for which it had to wait."""
+        if self._arriving is None:
+            budget: BodyBudget = self._request.app.state.body_bytes
+            self._arriving = budget.begin(self._give_up)
+            self._request.scope.get(HELD_KEY, []).append(self._arriving)
+        clock = asyncio.get_running_loop().time
+        before = clock()
+        deadline.reschedule(None)  # others are waited for, not the client
+        await self._arriving.take(self._size - _FREE_BYTES - self._arriving.size)
+        return clock() - before
+
+    def _give_up(self) -> None:
+        if self._deadline is not None:
+            self._deadline.reschedule(asyncio.get_running_loop().time())
 
 
 def _declared_size(request: Request) -> int:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar
 
 from fastapi import Request
 from starlette.datastructures import QueryParams
@@ -14,16 +14,18 @@ from starlette.datastructures import QueryParams
 from app.common import limits
 from app.common.byte_budget import ByteBudget
 from app.common.errors import PayloadTooLarge
+from app.common.limits import Limit
 from app.http.forms import MULTIPART, URL_ENCODED, parse_multipart, parse_url_encoded
 from app.http.request_body import read_bytes
 from app.sdk.payloads import SdkRequest, decode_payload, has_known_signature
 
 # Larger payloads are decoded in a thread, so that the event loop serves other requests meanwhile.
 _MAX_INLINE_BYTES = 64 * 1024
-_INLINE = dataclasses.replace(limits.REQUEST_BYTES, value=8 * _MAX_INLINE_BYTES)
+_INLINE = dataclasses.replace(limits.REQUEST_BYTES, value=_MAX_INLINE_BYTES)
 _MAX_CACHED_QUERY = 20  # too short to contain a token
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+Decode: TypeAlias = Callable[[SdkRequest, Limit], bytes]
 
 
 async def read_sdk_request(request: Request, limit: int) -> SdkRequest:
@@ -63,35 +65,39 @@ async def run_in_thread_if_large(
     return work(*arguments, **named)
 
 
-def unpack_small(sdk_request: SdkRequest) -> bytes | None:
+def unpack_small(sdk_request: SdkRequest, decode: Decode | None = None) -> bytes | None:
     """Return the payload of a request, decompressed; None for one that is large as sent or decompressed.
+
+    ``decode`` is ``decode_payload`` unless it is given.
 
     Raises
     ------
     ValidationFailed
-        As ``decode_payload``.
+        As ``decode``.
     """
     if len(sdk_request.body) <= _MAX_INLINE_BYTES:
         with contextlib.suppress(PayloadTooLarge):
-            return decode_payload(sdk_request, _INLINE)
+            return (decode or decode_payload)(sdk_request, _INLINE)
     return None
 
 
 @contextlib.asynccontextmanager
-async def unpack_large(request: Request, sdk_request: SdkRequest) -> AsyncIterator[list[bytes]]:
+async def unpack_large(
+    request: Request, sdk_request: SdkRequest, decode: Decode | None = None, limit: Limit = limits.REQUEST_BYTES
+) -> AsyncIterator[list[bytes]]:
     """Decompress a large payload in a thread, and yield it in a list from which it can be taken.
 
     All that are being worked on share a budget: until the block ends this one counts, as the largest that is allowed
-    until its size is known.
+    until its size is known. ``decode`` is ``decode_payload`` unless it is given.
 
     Raises
     ------
     ValidationFailed, PayloadTooLarge
-        As ``decode_payload``.
+        As ``decode``.
     """
     budget: ByteBudget = request.app.state.payload_bytes
-    async with budget.hold(limits.REQUEST_BYTES.value) as held:
-        unpacked = [await asyncio.to_thread(decode_payload, sdk_request)]
+    async with budget.hold(limit.value) as held:
+        unpacked = [await asyncio.to_thread(decode or decode_payload, sdk_request, limit)]
         held.shrink(len(unpacked[0]))
         yield unpacked
 

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI, Request
 
 from app.common import limits
+from app.common.body_budget import BodyBudget
 from app.common.errors import ParseError, RequestTimeout
 from app.http.request_body import read_bytes
 from tests.support.service import FUNNEL, Service
@@ -120,6 +121,32 @@ async def test_body_that_arrives_too_slowly_is_refused(
         await read_bytes(Request({"type": "http", "method": "POST", "headers": [], "app": built_application}, receive))
 
     assert waited < 3 * built_application.state.settings.body_timeout
+
+
+async def test_large_bodies_that_arrive_at_once_share_their_memory(
+    service: Service, built_application: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow clients fill what there is: the others wait, are served all the same, and the slow ones give way."""
+    piece, room = 100_000, 400_000
+    monkeypatch.setattr(built_application.state, "body_bytes", BodyBudget(room, patience=0.05))
+    taken = 0
+    stalled = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        nonlocal taken
+        while taken < 8 * piece:
+            taken += piece
+            yield b" " * piece
+        await stalled.wait()
+
+    async def post(content: AsyncIterator[bytes] | bytes) -> int:
+        return (await service.request("POST", "/experiments/", content=content, headers=JSON)).status_code
+
+    held_back = [asyncio.create_task(post(slow())) for _ in range(6)]
+    quick = [json.dumps({**REQUIRED, "feature_flag_key": f"quick-{n}"}).encode().ljust(5 * piece) for n in range(3)]
+
+    assert await asyncio.gather(*map(post, quick)) == [201] * 3
+    assert await asyncio.gather(*held_back) == [408] * 6
 
 
 async def test_client_that_disconnects_while_sending_is_not_a_server_error(built_application: FastAPI) -> None:

@@ -29,6 +29,14 @@ BODY_RATE: Final = Limit(
     "408 `request_timeout`",
     "The request body did not arrive in time.",
 )
+BODIES_BYTES: Final = Limit(
+    "bodies that arrive, or are not answered yet, at a time, beyond the first 64 KiB of each",
+    64 * MIB,
+    "bytes",
+    "A thousand clients may send bodies of 20 MiB at once, and may do so slowly.",
+    "the others wait; while they do, one that takes longer than `ABACUS_BODY_TIMEOUT` seconds to arrive is answered"
+    " with 408 `request_timeout`",
+)
 BODY_WITH_KEY_BYTES: Final = Limit(
     "body that is searched for a personal API key",
     64 * KIB,

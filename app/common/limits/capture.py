@@ -13,7 +13,7 @@ REQUEST_BYTES: Final = Limit(
     "The decompressed request body is larger than {value} bytes.",
 )
 PAYLOADS_BYTES: Final = Limit(
-    "bodies of more than 64 KiB, or 512 KiB decompressed, that are decoded and stored at a time",
+    "bodies from SDKs of more than 64 KiB, as sent or decompressed, that are decoded and worked on at a time",
     40 * MIB,
     "bytes",
     "Each is in memory as it came, as texts and as rows. One counts as the largest that is allowed until it is"

@@ -100,7 +100,9 @@ async def _append(session: AsyncSession, project: IngestionProject, resolved: Re
                     person_ids[event.distinct_id],
                     event.time,
                     event.received_at,
-                    event.properties if project.anonymize_ips else _with_address(event.properties, event.address),
+                    event.properties
+                    if project.anonymize_ips or event.address is None
+                    else append_members(event.properties, _address_member(event.address)),
                 )
                 for event in some
             ]
@@ -174,13 +176,7 @@ def _pieces(events: Sequence[CapturedEvent]) -> Iterator[Sequence[CapturedEvent]
         yield piece
 
 
-def _with_address(properties: str, address: str | None) -> str:
-    """Return properties, as JSON text, with the address that the event came from."""
-    if address is None:
-        return properties
-    return append_members(properties, _address_member(address))
-
-
 @lru_cache(maxsize=1024)
 def _address_member(address: str) -> str:
+    """Return the member that says where an event came from."""
     return f'"$ip":{json.dumps(address)}'

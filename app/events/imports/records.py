@@ -1,12 +1,12 @@
 """What a line of a file says: an event, a person, or nothing that is stored."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from uuid import UUID, uuid5
 
 import msgspec
 from msgspec import UNSET, Raw
+from msgspec.structs import force_setattr
 
 from app.common.errors import AppError
 from app.common.json_repair import is_utf8
@@ -65,8 +65,7 @@ Record: TypeAlias = EventRecord | PersonRecord | Skipped
 ReadLine: TypeAlias = Callable[[bytes], Record]
 
 
-@dataclass(frozen=True)
-class ImportedEvent:
+class ImportedEvent(msgspec.Struct, frozen=True):
     """An event ready to be stored, and what its source says of the person."""
 
     event: CapturedEvent
@@ -130,12 +129,11 @@ class EventReader:
         if event.time < self._events_since:
             raise LineRefused("happened before the time up to which events of the project were removed")
         received = None if record.received_at is None else read_time(record.received_at)
-        if self._mark or received is not None:
-            event = msgspec.structs.replace(
-                event,
-                received_at=event.received_at if received is None else received,
-                properties=append_members(event.properties, self._mark),
-            )
+        # The event is this function's own until it is returned, and a copy would take as long as making it.
+        if received is not None:
+            force_setattr(event, "received_at", received)
+        if self._mark:
+            force_setattr(event, "properties", append_members(event.properties, self._mark))
         return ImportedEvent(event, record.person or None, record.anonymous_id or None)
 
 

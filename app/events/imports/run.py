@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,17 +16,18 @@ from app.accounts.projects.repository import IngestionProject
 from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.models import Project
-from app.events.capture.decoding.clock import RequestClock
 from app.events.capture.decoding.events import CapturedEvent
-from app.events.imports.batches import Batch, RefusedLine, read_batches
+from app.events.imports.batches import Batch, RefusedLine
 from app.events.imports.files import RefusedLines, SourceFile
 from app.events.imports.formats import Format
-from app.events.imports.lines import FileRefused
+from app.events.imports.lines import STANDARD_INPUT, FileRefused
 from app.events.imports.persons import StagedPersons
-from app.events.imports.records import EventReader, LineRefused, PersonRecord
+from app.events.imports.reading import Reading
+from app.events.imports.records import LineRefused, PersonRecord
 from app.events.imports.repository import ImportRepository
 from app.events.imports.service import NOTHING, EventImport, ResolvedBatch
 
+MOST_WORKERS: Final = 2  # one reads, and one stores
 _MOST_REFUSED: Final = 100_000  # lines of a file: it is then not what it was taken for
 
 Report = Callable[[SourceFile, float | None], None]  # takes the share of the file that was read
@@ -36,7 +38,7 @@ class ImportOptions:
     """How files are read: ``format`` None is told from each file, ``time_offset`` in seconds is for Mixpanel.
 
     Where requests are served meanwhile, ``batch_events`` are few, so that none waits long. Of refused lines
-    at most ``refused_bytes`` are kept.
+    at most ``refused_bytes`` are kept. With more than one of ``workers``, files are read by a process of their own.
     """
 
     format: Format | None = None
@@ -45,6 +47,13 @@ class ImportOptions:
     refused_folder: Path | None = None
     refused_bytes: int | None = None
     batch_events: int | None = None
+    workers: int = 1
+
+
+def usual_workers() -> int:
+    """Return how many processes an import has where nothing else is asked for."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, MOST_WORKERS)
 
 
 class ImportRun:
@@ -132,10 +141,19 @@ class ImportRun:
         self._report(file, 1.0)
 
     def _batches(self, file: SourceFile) -> Generator[Batch, None, None]:
-        read_line = file.recognized.reader(self._options.time_offset)
-        marks = file.recognized.format != "abacus"
-        reader = EventReader(read_line, RequestClock(self._now, None), self._events_since, marks=marks)
-        return read_batches(file.lines(), reader.read, file.share, self._options.batch_events)
+        reading = Reading(
+            name=file.name,
+            position=file.position,
+            format=file.recognized.format,
+            kind=file.recognized.kind,
+            now=self._now,
+            time_offset=self._options.time_offset,
+            events_since=self._events_since,
+            most=self._options.batch_events,
+        )
+        if self._options.workers > 1 and file.name != STANDARD_INPUT:
+            return reading.batches_of_process()
+        return reading.batches(file.lines(), file.share)
 
     async def _take(
         self,

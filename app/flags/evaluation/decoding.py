@@ -14,6 +14,7 @@ from app.common.errors import ValidationFailed
 from app.common.json_repair import is_utf8, repair
 from app.common.json_text import storable_text, write_json
 from app.common.lenient_json import load
+from app.common.limits import Limit
 from app.people.cookieless.visitors import is_cookieless
 from app.people.groups.decoding import is_group_key
 from app.sdk.bounded_structs import BoundedDecoder, FieldTooLargeError, Json, Scalar, is_sent
@@ -118,7 +119,7 @@ def decode_flags_request(payload: bytes, form: Mapping[str, str]) -> FlagsReques
     )
 
 
-def decode_flags_payload(sdk_request: SdkRequest) -> bytes:
+def decode_flags_payload(sdk_request: SdkRequest, limit: Limit = limits.FLAGS_REQUEST_BYTES) -> bytes:
     """Return the JSON payload of a request; empty where the request has none.
 
     Raises
@@ -129,7 +130,7 @@ def decode_flags_payload(sdk_request: SdkRequest) -> bytes:
         When the decompressed payload is too large.
     """
     try:
-        return decode_payload(sdk_request, limits.FLAGS_REQUEST_BYTES)
+        return decode_payload(sdk_request, limit)
     except ValidationFailed as error:
         if error.code == "no_data":
             return b""

@@ -1,6 +1,8 @@
 """The endpoints that evaluate flags for SDKs."""
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import uuid4
 
@@ -29,7 +31,7 @@ from app.flags.evaluation.schemas import (
 )
 from app.people.cookieless.service import CookielessService
 from app.people.cookieless.visitors import COOKIELESS, Visitor
-from app.sdk.requests import read_query, read_sdk_request, run_in_thread_if_large
+from app.sdk.requests import read_query, read_sdk_request, unpack_large, unpack_small
 from app.telemetry.logging import request_id
 
 _UNREADABLE_VERSION: Final = 2
@@ -53,8 +55,11 @@ async def evaluate_flags(request: Request) -> Response:
     Equal identifiers and properties give equal results, here and in local evaluation by SDKs. Properties in the request
     take precedence over stored ones. Without `v` and `config` the response is that of `v=2` with the configuration.
     """
+    return await _answer(request, _evaluate)
+
+
+async def _evaluate(request: Request, flags_query: FlagsRequest) -> Response:
     evaluation = evaluation_of(request)
-    flags_query = await _read(request)
     project = await evaluation.find_project(flags_query.token, flags_query.project_id)
     result = _NO_FLAGS
     if not flags_query.is_disabled:
@@ -81,8 +86,11 @@ async def decide_flags(request: Request) -> Response:
     Versions 1 and 2 list enabled flags only, version 3 all active flags, and version 4 the records of `/flags`. Without
     a token no flags are returned.
     """
+    return await _answer(request, _decide)
+
+
+async def _decide(request: Request, flags_query: FlagsRequest) -> Response:
     evaluation = evaluation_of(request)
-    flags_query = await _read(request)
     version = _read_version(read_query(request).get("v", "1"))
     if flags_query.token is None:
         return _json(decide_body(version, _NO_FLAGS, _metadata(), has_flags=False, token_is_known=False))
@@ -108,10 +116,13 @@ async def describe_decide_endpoint() -> Response:
     return _json(decide_body(1, _NO_FLAGS, _metadata(), has_flags=False, token_is_known=False))
 
 
-async def _read(request: Request) -> FlagsRequest:
+async def _answer(request: Request, answer: Callable[[Request, FlagsRequest], Awaitable[Response]]) -> Response:
     sdk_request = await read_sdk_request(request, limits.FLAGS_REQUEST_BYTES.value)
-    payload = await run_in_thread_if_large(len(sdk_request.body), decode_flags_payload, sdk_request)
-    return await run_in_thread_if_large(len(payload), decode_flags_request, payload, sdk_request.form)
+    payload = unpack_small(sdk_request, decode_flags_payload)
+    if payload is not None:
+        return await answer(request, decode_flags_request(payload, sdk_request.form))
+    async with unpack_large(request, sdk_request, decode_flags_payload, limits.FLAGS_REQUEST_BYTES) as unpacked:
+        return await answer(request, await asyncio.to_thread(decode_flags_request, unpacked.pop(), sdk_request.form))
 
 
 async def _identify(request: Request, project_id: int, distinct_id: str) -> str:

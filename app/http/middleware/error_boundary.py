@@ -9,9 +9,11 @@ from opentelemetry import trace
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.common.body_budget import ArrivingBody
 from app.common.errors import Unavailable
 from app.http.exception_handlers import report_unavailable, respond
 from app.http.middleware.request_log import RECORD_KEY, RequestRecord
+from app.http.request_body import HELD_KEY
 from app.http.schemas import ErrorBody
 from app.telemetry.logging import request_id
 
@@ -36,6 +38,8 @@ class ServerErrorMiddleware:
             await self._app(scope, receive, send)
             return
         started = False
+        held: list[ArrivingBody] = []
+        scope[HELD_KEY] = held
         _hide_query_from_traces()
 
         async def send_on(message: Message) -> None:
@@ -58,6 +62,8 @@ class ServerErrorMiddleware:
                 raise
             await JSONResponse(_BUG.model_dump(), status_code=500)(scope, receive, send_on)
         finally:
+            for body in held:
+                body.end()
             _complete_record(scope)
 
 

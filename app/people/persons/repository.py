@@ -3,6 +3,7 @@
 import datetime as dt
 import functools
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -40,6 +41,7 @@ from app.people.persons.merge_log import MergedPersons, MergeLog
 from app.people.properties import PropertyDocument, write_properties
 
 _LARGE_CHARACTERS = 16 * 1024
+_SHORT_CHARACTERS = 1_500
 _ALLOCATED_IDS = select(func.nextval(func.pg_get_serial_sequence("person", "id"), type_=BigInteger)).select_from(
     func.generate_series(1, bindparam("count", type_=Integer))
 )
@@ -92,6 +94,26 @@ def _states_query(
     )
 
 
+class StoredPerson(NamedTuple):
+    """The person of a distinct id; ``document`` is the JSON of the properties, None where that is long."""
+
+    distinct_id: str
+    id: int
+    has_profile: bool
+    document: str | None
+
+
+@functools.cache
+def _persons_query(dialect_name: str) -> Select[str, int, bool, str | None]:
+    document = cast(Person.properties, Text)
+    is_short = func.length(document, type_=Integer) <= _SHORT_CHARACTERS
+    return (
+        select(PersonDistinctId.distinct_id, Person.id, Person.has_profile, case((is_short, document)))
+        .join(Person, Person.id == PersonDistinctId.person_id)
+        .where(_is_known_as(dialect_name))
+    )
+
+
 @functools.cache
 def _id_counts_query(dialect_name: str) -> Select[int, int]:
     return (
@@ -125,6 +147,11 @@ class PersonRepository:
         rows = await fetch_within(self._session, query, self._bound(distinct_ids))
         ids = {distinct_id: person_id for distinct_id, person_id, _ in rows}
         return ids, {distinct_id for distinct_id, _, has_profile in rows if not has_profile}
+
+    async def persons(self, distinct_ids: Sequence[str]) -> Sequence[StoredPerson]:
+        """Return the person of every known distinct id."""
+        query = _persons_query(self._session.get_bind().dialect.name)
+        return [StoredPerson(*row) for row in await fetch_within(self._session, query, self._bound(distinct_ids))]
 
     def _bound(self, distinct_ids: Sequence[str]) -> dict[str, object]:
         return {"project_id": self._project_id, "distinct_ids": distinct_ids}

@@ -1,5 +1,6 @@
 """Resolves the persons of events, and reads persons."""
 
+import functools
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
 from operator import attrgetter
 
@@ -10,16 +11,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.common.errors import PayloadTooLarge
 from app.common.limits import CHANGED_PERSON_BYTES, PERSON_PROPERTY_BYTES
 from app.common.time_slices import TimeSlices
+from app.db.bulk import chunks
 from app.db.models import Person
 from app.people.persons.identity import IdentityGraph, PersonState
 from app.people.persons.known import KnownPersons, SentEvent
 from app.people.persons.repository import PersonRepository
+from app.people.properties import read_properties
 from app.people.refusals import report_left_out, report_refused_merges
 from app.properties.decoding import PropertyReader
 from app.properties.filters import Group
 from app.properties.matcher import compile_filter
 from app.properties.text import text_form
 
+_EVENTS_IN_A_SLICE = 500
 _FEW_PERSONS = 32  # which are in memory at a time, however large they are
 _person_bytes = attrgetter("person_bytes")
 _RUN_BYTES = _FEW_PERSONS * PERSON_PROPERTY_BYTES.value
@@ -62,10 +66,43 @@ class PersonService:
                     if event.writes_profile and event.distinct_id in without_profile:
                         ids.pop(event.distinct_id, None)
             return ids
+        if self._known is not None:
+            return await self._resolve_by_values(events)
+        return await self._resolve_by_names(events)
+
+    async def _resolve_by_names(self, events: Sequence[SentEvent]) -> dict[str, int]:
+        """Resolve by the names of properties: most events repeat the origin of their person, and say nothing else."""
+        names = {event.distinct_id for event in events}
+        stored = {one.distinct_id: one for one in await self._persons.persons(list(names))}
+        changed: set[int] = set()
+        compared: set[int] = set()
+        slices = TimeSlices()
+        for some in chunks(events, _EVENTS_IN_A_SLICE):
+            for event in some:
+                person = stored.get(event.distinct_id)
+                if person is None or not event.writes_profile:
+                    continue
+                if not person.has_profile:
+                    changed.add(person.id)
+                elif not event.may_change_person:
+                    continue
+                elif event.person_bytes or event.campaign or person.document is None:
+                    compared.add(person.id)
+                elif not _property_names(person.document).issuperset(event.origin):
+                    changed.add(person.id)
+            if slices.are_over():
+                await slices.pause()
+        compared -= changed
+        found = {name: one.id for name, one in stored.items() if one.id not in changed and one.id not in compared}
+        if not compared:
+            return found
+        of_compared = {name for name, one in stored.items() if one.id in compared}
+        return found | await self._resolve_by_values([one for one in events if one.distinct_id in of_compared])
+
+    async def _resolve_by_values(self, events: Sequence[SentEvent]) -> dict[str, int]:
         found: dict[str, int] = {}
         async for run, states in self._runs(events, {event.distinct_id for event in events}):
             slices = TimeSlices()
-            # Browsers repeat the origin of their person with every event: only the first one changes the person.
             for event in run:
                 state = states.get(event.distinct_id)
                 if state is not None and (event.may_change_person or not state.has_profile):
@@ -186,6 +223,11 @@ class PersonFilterService:
         async for person_id, properties in self._persons.properties():
             if text := text_form(reader.read(properties).get(name)):
                 yield person_id, text
+
+
+@functools.lru_cache(maxsize=5_000)
+def _property_names(document: str) -> frozenset[str]:
+    return frozenset(read_properties(document))
 
 
 def _mentioned(events: Iterable[SentEvent]) -> set[str]:

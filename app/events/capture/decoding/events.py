@@ -40,6 +40,7 @@ _MAX_UNREAD_CHARACTERS = 200
 UNREAD_TIMESTAMP = "$unread_timestamp"  # the property with the text of a time that could not be read
 _IDENTIFYING = frozenset({"$identify", "$create_alias", "$merge_dangerously"})
 _MAX_CHARACTER_BYTES = 4  # in UTF-8
+_ORDINARY_CHARACTERS = 200
 _SHORT_CHARACTERS = limits.EVENT_FIELD_BYTES.value // _MAX_CHARACTER_BYTES
 _FALSY = frozenset({b"null", b"false", b"0", b"0.0", b'""', b"[]", b"{}"})
 _NO_KEYS: Set[str] = frozenset()
@@ -52,11 +53,10 @@ _decode_any: Any = msgspec.json.Decoder().decode  # whatever JSON holds
 _INITIAL_PROPERTIES = tuple(f"$initial_{field}" for field in ORIGIN_FIELDS.values())
 # A property has at most 25 bytes more as JSON than it was sent with: its name, and a number that is written at length.
 _NAMES_BYTES = sum(2 * len(name) + 50 for name in (*_INITIAL_PROPERTIES, *CAMPAIGN_PROPERTIES))
-_read_campaign = attrgetter(*CAMPAIGN_PROPERTIES)
-_read_origin = attrgetter(*ORIGIN_FIELDS.values())
+_read_origin = attrgetter(*ORIGIN_FIELDS.values())  # which begin with the campaign
 
 
-class CapturedEvent(msgspec.Struct, frozen=True):
+class CapturedEvent(msgspec.Struct, frozen=True, gc=False):
     """One valid event, ready to be stored.
 
     Attributes
@@ -207,8 +207,8 @@ def read_event(event: WireEvent, clock: RequestClock, sender: Sender) -> Capture
     writes_profile = known.writes_profile is not False
     person_bytes, origin, campaign = 0, _NO_PROPERTIES, _NO_PROPERTIES
     if writes_profile:
-        if origin := _without_absent(_INITIAL_PROPERTIES, _read_origin(known)):
-            campaign = _without_absent(CAMPAIGN_PROPERTIES, _read_campaign(known))
+        if origin := _without_absent(_INITIAL_PROPERTIES, sent := _read_origin(known)):
+            campaign = _without_absent(CAMPAIGN_PROPERTIES, sent[: len(CAMPAIGN_PROPERTIES)])
         if known.set or known.set_once or known.unset:
             person_bytes = sum(len(sent) for sent in (known.set, known.set_once, known.unset) if sent)
     else:
@@ -262,6 +262,8 @@ def _read_distinct_id(event: WireEvent, known: WireProperties) -> str:
 
 
 def _read_text(value: Scalar | UnsetType, field: str) -> str:
+    if isinstance(value, str) and len(value) <= _ORDINARY_CHARACTERS and "\0" not in value:
+        return value
     text = storable_text(value)
     if len(text) > _SHORT_CHARACTERS:
         refuse_long_field(text, field)

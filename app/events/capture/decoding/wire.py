@@ -40,6 +40,7 @@ Element = TypeVar("Element")
 class WireEvent(
     msgspec.Struct,
     rename={"dollar_distinct_id": "$distinct_id", "set": "$set", "set_once": "$set_once", "unset": "$unset"},
+    gc=False,  # none of its values refers to it; so it is with the others
 ):
     """One event as a client sends it."""
 
@@ -88,6 +89,7 @@ class WireProperties(
         "is_cookieless": "$cookieless_mode",
         **{field: name for name, field in ORIGIN_FIELDS.items() if field != name},
     },
+    gc=False,
 ):
     """The properties of an event that capture reads."""
 
@@ -292,14 +294,15 @@ def decode_event(event: WireEvent | Raw) -> WireEvent:
 def read_properties(event: WireEvent) -> tuple[str, WireProperties]:
     """Return the properties of an event as JSON text, and those of them that capture reads."""
     raw = event.properties
-    if isinstance(raw, UnsetType) or not is_sent(raw):
+    if isinstance(raw, UnsetType) or (len(raw) <= len(b"null") and not is_sent(raw)):
         return "{}", _NO_PROPERTIES
     text = str(raw, "utf-8")
     try:
         known = _properties.decode(raw)
-        for changed in (known.set, known.set_once, known.unset):
-            if not isinstance(changed, UnsetType):
-                check_values(changed)
+        if known.set or known.set_once or known.unset:
+            for changed in (known.set, known.set_once, known.unset):
+                if not isinstance(changed, UnsetType):
+                    check_values(changed)
     except FieldTooLargeError as error:
         raise _too_large(error) from error
     except msgspec.DecodeError:  # not an object, or a value that capture reads has an invalid number

@@ -1,0 +1,118 @@
+"""The memory that bodies of requests take together while they arrive, and until they are answered."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+_LOOKS: Final = 10  # for bodies that have to give way, while a body is allowed to arrive
+
+
+class BodyBudget:
+    """Bytes that large bodies share. Each takes some as they arrive, and gives all back when it is answered.
+
+    When none are left, bodies wait in the order in which they began. The first of those that arrive goes on all the
+    same where no complete one will give bytes back, so that one is always finished: together they have at most
+    ``total`` bytes and those of one body more. While others wait, a body that has been arriving for longer than
+    ``patience`` seconds, and of which nothing has come that could be taken, is given up.
+    """
+
+    def __init__(self, total: int, patience: float) -> None:
+        self._left = total
+        self._patience = patience
+        self._arriving: dict[ArrivingBody, None] = {}  # in the order of their beginnings
+        self._complete = 0
+        self._waiting = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, give_up: Callable[[], None]) -> "ArrivingBody":
+        """Return a body that begins to arrive. ``give_up`` is called, maybe repeatedly, to have it refused."""
+        body = ArrivingBody(self, asyncio.get_running_loop().time(), give_up)
+        self._arriving[body] = None
+        return body
+
+    async def take(self, body: "ArrivingBody", size: int) -> None:
+        if self._is_free(body, size) and not self._waiting:
+            self._give(body, size)
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        body.wanted = size, turn
+        self._waiting += 1
+        self._look()
+        try:
+            await turn
+        finally:
+            if body.wanted is not None:  # it was cancelled
+                body.wanted = None
+                self._waiting -= 1
+
+    def complete(self, body: "ArrivingBody") -> None:
+        del self._arriving[body]
+        self._complete += 1
+
+    def end(self, body: "ArrivingBody") -> None:
+        if body in self._arriving:
+            del self._arriving[body]
+        else:
+            self._complete -= 1
+        self._left += body.size
+        body.size = 0
+        self._grant()
+
+    def _is_free(self, body: "ArrivingBody", size: int) -> bool:
+        return size <= self._left or (not self._complete and body is next(iter(self._arriving)))
+
+    def _give(self, body: "ArrivingBody", size: int) -> None:
+        self._left -= size
+        body.size += size
+
+    def _grant(self) -> None:
+        if not self._waiting:
+            return
+        for body in self._arriving:
+            if body.wanted is None:
+                continue
+            size, turn = body.wanted
+            if not self._is_free(body, size):
+                return
+            if not turn.done():  # else it was cancelled
+                body.wanted = None
+                self._waiting -= 1
+                self._give(body, size)
+                turn.set_result(None)
+
+    def _look(self) -> None:
+        """Give up what arrives too slowly, now and as long as others wait."""
+        self._grant()
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            self._timer = None
+            return
+        if self._timer is None or self._timer.when() <= loop.time():
+            self._timer = loop.call_later(self._patience / _LOOKS, self._look)
+        oldest = loop.time() - self._patience
+        for body in self._arriving:
+            if body.wanted is None and body.began <= oldest:
+                body.give_up()
+
+
+class ArrivingBody:
+    """A body of which bytes are in memory."""
+
+    def __init__(self, budget: BodyBudget, began: float, give_up: Callable[[], None]) -> None:
+        self._budget = budget
+        self.began = began
+        self.give_up = give_up
+        self.size = 0
+        self.wanted: tuple[int, asyncio.Future[None]] | None = None
+
+    async def take(self, size: int) -> None:
+        """Take bytes that have arrived, once some are left."""
+        await self._budget.take(self, size)
+
+    def complete(self) -> None:
+        """Say that nothing more arrives."""
+        self._budget.complete(self)
+
+    def end(self) -> None:
+        """Give all bytes back."""
+        self._budget.end(self)
