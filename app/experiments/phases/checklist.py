@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from app.common.errors import Conflict, ValidationFailed
+from app.common.nouns import GROUPS, PERSONS
 from app.db.database import Database
 from app.db.models import Experiment, utc_now
 from app.events.repository import EventQueries, EventRepository
@@ -19,7 +20,6 @@ from app.experiments.repository import ExperimentRepository
 from app.experiments.scorecard.counting import metrics_of
 from app.flags.filters import group_type_index_of, groups_of
 from app.flags.holdouts import read_holdout
-from app.metrics.queries.models import GROUPS, PERSONS
 from app.metrics.queries.scope import EXPOSURE_EVENTS
 from app.metrics.queries.service import MetricQueryBuilder
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.common.errors import ValidationFailed
+from app.common.nouns import capitalized
 from app.db.models import Experiment
 from app.experiments.current_state import current_status
 from app.experiments.phases.checklist import LaunchChecklist
@@ -45,14 +46,14 @@ class Objections:
             return None
 
     async def against(
-        self, name: str, experiment: Experiment, decision: DecisionRead | None, fields: Mapping[str, str]
+        self, name: str, experiment: Experiment, unit: str, decision: DecisionRead | None, fields: Mapping[str, str]
     ) -> Objection | None:
+        """Return what speaks against an action; ``unit`` is what the flag assigns, in the plural."""
         if name == "launch":
             return await self._of_the_checklist(experiment)
         if name in {"delete", "reset"} and current_status(experiment) in {"running", "exposure_frozen"}:
-            return Objection(
-                "It is running", ["Persons get its variants right now. End it first, to keep its results."]
-            )
+            detail = f"{capitalized(unit)} get its variants right now. End it first, to keep its results."
+            return Objection("It is running", [detail])
         if decision is None:
             return None
         if name == "ship":
