@@ -337,7 +337,7 @@ async def test_shared_metric_is_made_and_leads_an_experiment(service: Service, v
     seen = {"seen": metric["updated_at"]}
     renamed = await submit(visitor, {**fields, **seen, "name": "Sales", "m0_property": "amount"}, path)
     assert renamed.status == 303
-    assert "Sales Number, averaged over persons" in Page(await visitor.browser.get(f"{visitor.path()}metrics/")).text
+    assert "Sales Average over persons" in Page(await visitor.browser.get(f"{visitor.path()}metrics/")).text
     delete = {"do": "delete", "sure": "yes"}
     delete["seen"] = (await service.read(f"/experiment_saved_metrics/{metric['id']}/"))["updated_at"]
     kept = await submit(visitor, delete, path)

@@ -20,6 +20,8 @@ _AT_ODDS: Final[Mapping[str, frozenset[Recommendation]]] = {
     "resume": frozenset({"rollback"}),
 }
 _NO_WIN: Final[frozenset[Recommendation]] = frozenset({"rollback", "keep_running", "blocked", "resume"})
+# With which recommendations their variant is one to ship: others name what is to be served meanwhile.
+RECOMMENDING: Final[frozenset[Recommendation]] = frozenset({"ship", "rollback", "decided"})
 _NEED_A_DECISION: Final = frozenset({"ship", "conclude", *_AT_ODDS})
 
 
@@ -59,7 +61,7 @@ class Objections:
         if name == "ship":
             variant = fields.get("variant_key")
             is_at_odds = variant is not None and not (
-                decision.recommendation in {"ship", "rollback", "decided"} and decision.variant_key == variant
+                decision.recommendation in RECOMMENDING and decision.variant_key == variant
             )
         elif name == "conclude":
             is_at_odds = fields.get("conclusion") == "won" and decision.recommendation in _NO_WIN

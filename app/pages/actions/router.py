@@ -21,7 +21,7 @@ from app.flags.filters import variants_of
 from app.http.dependencies import get_database
 from app.http.request_body import validate
 from app.pages.actions.catalog import BY_NAME, PageAction, offered
-from app.pages.actions.objections import Objection, Objections
+from app.pages.actions.objections import RECOMMENDING, Objection, Objections
 from app.pages.credentials import PREFIX
 from app.pages.dependencies import ChangingVisitDep, PageExperimentDep, limit_page_time, load_unit_of
 from app.pages.reading_forms import read_form
@@ -202,6 +202,7 @@ async def _ask(
         decision=decision,
         objection=objection,
         refusal=refusal,
+        recommending=RECOMMENDING,
         is_offered=action in offered(experiment),
         consequences=action.tell_consequences(await load_unit_of(request, visit.project, experiment.feature_flag)),
         variants=variants_of(experiment.feature_flag.filters),

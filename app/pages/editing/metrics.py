@@ -17,10 +17,10 @@ Json = dict[str, Any]
 # ``{unit}`` stands for what is compared, and ``{who}`` for its pronoun: see ``in_words``.
 KINDS: Final[Mapping[str, str]] = {
     "funnel": "Share of {unit} {who} do it",
-    "mean": "Number, averaged over {unit}",
+    "mean": "Average over {unit}",
     "ratio": "Ratio of two numbers",
     "retention": "Share of {unit} {who} come back",
-    "quantile": "Median, or another quantile, over {unit}",
+    "quantile": "Median or quantile over {unit}",
     "trend_2022": "Trend, as in 2022",
     "funnel_2022": "Funnel, as in 2022",
     "json": "Anything else, as JSON",

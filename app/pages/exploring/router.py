@@ -21,7 +21,7 @@ from app.metrics.queries.breakdown import BREAKDOWN_TYPES, BROKEN_DOWN_BY
 from app.pages import formatting, metric_texts
 from app.pages.credentials import PREFIX
 from app.pages.dependencies import PageExperimentDep, VisitDep, limit_page_time
-from app.pages.exploring.lines import HEIGHT, WIDTH, draw, points_of
+from app.pages.exploring.lines import HEIGHT, LEFT, RIGHT, WIDTH, draw, points_of
 from app.pages.exploring.selection import LEVELS, read_look
 from app.pages.routing import PageRoute, show
 
@@ -47,6 +47,7 @@ async def explore_experiment(request: Request, visit: VisitDep, experiment: Page
         "colors": {key: place for place, key in enumerate(keys)},
         "asked": {name: request.query_params.get(name, "") for name in ("breakdown", "of", "by")},
         "size": (WIDTH, HEIGHT),
+        "sides": (LEFT, RIGHT),
         "problem": look.problem,
     }
     if experiment.start_date is None:

@@ -11,8 +11,8 @@ from app.pages.editing.rows import Fields, Row, count_rows, keep_text
 Json = dict[str, Any]
 
 ATTRIBUTIONS: Final = {
-    "events": "the events themselves: their property of the flag",
-    "exposure": "the exposure of their person",
+    "events": "a property of the event",
+    "exposure": "the person's exposure",
 }
 MOST_CONDITIONS: Final = 20
 _MOST_ROWS: Final = 100  # their places have two digits in names of fields

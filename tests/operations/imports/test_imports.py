@@ -3,8 +3,8 @@
 import dataclasses
 import gzip
 import json
-import re
 import os
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator
