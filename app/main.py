@@ -83,16 +83,21 @@ from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages import rendering
 from app.pages.actions.router import router as page_actions_router
 from app.pages.code.router import router as code_router
+from app.pages.cohorts.router import router as page_cohorts_router
 from app.pages.downloads.router import router as downloads_router
 from app.pages.editing.router import router as editing_router
 from app.pages.exploring.router import router as exploring_router
+from app.pages.flag_editing.router import router as flag_editing_router
 from app.pages.flags.router import router as page_flags_router
 from app.pages.history.router import router as history_router
+from app.pages.holdouts.router import router as page_holdouts_router
+from app.pages.project_settings.router import router as project_settings_router
 from app.pages.release_conditions.router import router as release_conditions_router
 from app.pages.router import router as pages_router
 from app.pages.shared_metrics.router import router as shared_metrics_router
 from app.pages.sharing.router import router as sharing_router
 from app.pages.sign_in.router import router as sign_in_router
+from app.pages.webhooks.router import router as page_webhooks_router
 from app.people.cohorts.router import router as cohorts_router
 from app.people.cookieless.service import CookielessService
 from app.people.groups.router import router as groups_router
@@ -177,9 +182,14 @@ PAGE_ROUTERS = (
     downloads_router,
     history_router,
     code_router,
+    flag_editing_router,
     page_flags_router,
     release_conditions_router,
     shared_metrics_router,
+    page_holdouts_router,
+    page_cohorts_router,
+    page_webhooks_router,
+    project_settings_router,
     pages_router,
 )
 # What orchestrators and monitoring systems call, by IP address instead of host name.

@@ -1,5 +1,11 @@
 """English nouns in messages."""
 
+from typing import Final
+
+# What experiments assign to variants and compare; groups by the name of their type, or where no event has named it, so.
+PERSONS: Final = "persons"
+GROUPS: Final = "groups"
+
 _VOWELS = frozenset("aeiou")
 
 
@@ -20,4 +26,14 @@ def capitalized(text: str) -> str:
 
 def none_of(unit: str) -> str:
     """Return the beginning of a sentence about not one of some units: ``no person was`` for ``persons``."""
-    return "no person was" if unit == "persons" else f"no {unit} were"
+    return "no person was" if unit == PERSONS else f"no {unit} were"
+
+
+def all_of(unit: str) -> str:
+    """Return the beginning of a sentence about all of some units: ``Everybody`` for ``persons``."""
+    return "Everybody" if unit == PERSONS else f"All {unit}"
+
+
+def who(unit: str) -> str:
+    """Return the pronoun of a clause about some units: ``who`` for ``persons``."""
+    return "who" if unit == PERSONS else "that"

@@ -19,7 +19,7 @@ from app.pages.formatting import format_time
 _MOST_SHOWN: Final = 20  # of what happened
 _DOES: Final[dict[BreakerAction, str]] = {
     "pause": "the flag is switched off",
-    "control_only": "everybody gets the baseline",
+    "control_only": "all get the baseline",
     "notify": "it is reported",
 }
 

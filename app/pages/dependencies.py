@@ -13,6 +13,7 @@ from app.accounts.auth.service import Access, AuthenticationService
 from app.accounts.projects.service import ProjectService
 from app.common.errors import NotAuthenticated
 from app.common.ids import read_id
+from app.common.nouns import PERSONS, plural
 from app.db.database import Database
 from app.db.models import Experiment, FeatureFlag, Project
 from app.experiments.counting.dependencies import build_counter
@@ -101,11 +102,30 @@ async def get_page_projects(request: Request, access: PageAccessDep, project: Pa
         return projects
 
 
-async def load_unit(request: Request, project: Project, flag: FeatureFlag) -> str:
-    """Return what a flag assigns, in the plural: persons, or the name of a type of groups."""
-    type_index = group_type_index_of(flag.filters)
+async def load_unit(request: Request, project: Project, type_index: int | None) -> str:
+    """Return groups of a type in the plural, by the type's name; persons without a type."""
     async with get_database(request).read() as session:
         return await GroupRepository(session, project.id).unit(type_index)
+
+
+async def load_unit_of(request: Request, project: Project, flag: FeatureFlag) -> str:
+    """Return what a flag assigns, in the plural."""
+    return await load_unit(request, project, group_type_index_of(flag.filters))
+
+
+async def load_units(request: Request, project: Project) -> dict[str, str]:
+    """Return what flags of a project can assign, in the plural: groups by the index of their type, and persons."""
+    async with get_database(request).read() as session:
+        types = await GroupRepository(session, project.id).types()
+    return {"": PERSONS, **{str(one.type_index): plural(one.name) for one in types}}
+
+
+async def load_group_type(request: Request, project: Project, flag: FeatureFlag) -> str | None:
+    """Return the name of the type of groups that a flag assigns; None where it assigns persons."""
+    type_index = group_type_index_of(flag.filters)
+    async with get_database(request).read() as session:
+        types = await GroupRepository(session, project.id).types()
+    return next((one.name for one in types if one.type_index == type_index), None)
 
 
 async def get_page_experiments(request: Request, project: PageProjectDep) -> ExperimentViews:

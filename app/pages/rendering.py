@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from app import VERSION
-from app.common.nouns import capitalized, none_of
+from app.common.nouns import all_of, capitalized, none_of, who
 from app.common.time_slices import TimeSlices
 from app.experiments.results.service import has_target
 from app.pages import figures, formatting, metric_texts
@@ -201,6 +201,8 @@ def _environment() -> Environment:
         "shapes": SHAPES,
         "capitalized": capitalized,
         "none_of": none_of,
+        "all_of": all_of,
+        "who": who,
         "has_target_of_2022": has_target,
         "utc": ZoneInfo("UTC"),
         "format_level": metric_texts.format_level,

@@ -17,22 +17,26 @@ class Visit:
     def user(self) -> User:
         return self.access.user
 
+    def may(self, scope: str) -> bool:
+        """Whether the visitor's session covers a scope."""
+        return self.access.covers([scope])
+
     @property
     def may_change_experiments(self) -> bool:
-        return self.access.covers(["experiment:write"])
+        return self.may("experiment:write")
 
     @property
     def may_see_flags(self) -> bool:
-        return self.access.covers(["feature_flag:read"])
+        return self.may("feature_flag:read")
 
     @property
     def may_change_flags(self) -> bool:
-        return self.access.covers(["feature_flag:write"])
+        return self.may("feature_flag:write")
 
     @property
     def may_see_events(self) -> bool:
-        return self.access.covers(["event:read"])
+        return self.may("event:read")
 
     @property
     def may_see_persons(self) -> bool:
-        return self.access.covers(["person:read"])
+        return self.may("person:read")

@@ -83,7 +83,8 @@ class FormFields(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
-        if tag == "input" and given.get("type") != "checkbox" and "name" in given:
+        is_sent = given.get("type") != "checkbox" or "checked" in given
+        if tag == "input" and is_sent and "name" in given:
             self.fields[given["name"]] = given.get("value", "")
         elif tag in {"select", "textarea"}:
             self._name, self._is_text = given["name"], tag == "textarea"

@@ -42,7 +42,7 @@ async function clickThrough() {
   await page.click("text=Create the draft");
   await page.waitForSelector("#error-m0_step0");
   await look(page, "errors");
-  for (const kind of ["mean", "ratio", "retention", "trend_2022", "funnel_2022", "json", "funnel"]) {
+  for (const kind of ["mean", "ratio", "retention", "quantile", "trend_2022", "funnel_2022", "json", "funnel"]) {
     await page.selectOption("#m0_kind", kind);
     seen[`fields of ${kind}`] = await page.locator(".metric :is(input, select, textarea):visible").evaluateAll((all) => all.map((one) => one.name));
   }
@@ -126,6 +126,42 @@ async function clickThrough() {
   await look(page, "shared metric");
   await page.click("text=Save");
   await look(page, "shared metrics");
+  await page.goto(`${list}flags/`);
+  await page.click("text=New flag");
+  await page.fill("#key", "banner");
+  await page.click("text=Add a variant");
+  await look(page, "new flag");
+  await page.click("text=Create the flag");
+  await page.waitForSelector("#error-v0_key");
+  await look(page, "wrong flag");
+  await page.click("[aria-label='Remove variant 1']");
+  await page.click("text=Create the flag");
+  life.push(await page.locator("h1").innerText());
+  await page.click("text=Edit key, variants and payloads");
+  await page.click("text=Delete");
+  await look(page, "deletion of a flag");
+  await page.click("button:has-text(\"Delete\")");
+  await page.goto(`${list}holdouts/new/`);
+  await page.fill("#name", "Nothing new");
+  await look(page, "new holdout");
+  await page.click("text=Create the holdout");
+  await look(page, "holdouts");
+  await page.click("text=What its experiments changed together");
+  await look(page, "results of a holdout");
+  await page.goto(`${list}cohorts/new/`);
+  await page.fill("#name", "Paying");
+  await page.fill("#c0_key", "plan");
+  await page.fill("#c0_value", "pro");
+  await look(page, "new cohort");
+  await page.click("text=Create the cohort");
+  await look(page, "cohorts");
+  await page.goto(`${list}webhooks/new/`);
+  await page.fill("#url", "https://hooks.example.com/");
+  await page.click("text=Create the webhook");
+  await look(page, "webhook with its secret");
+  await page.goto(`${list}settings/`);
+  await page.click("text=Add a condition");
+  await look(page, "settings");
   await page.goto(`${task.address}/experiments/sessions/`);
   await look(page, "sessions");
   const stranger = await visitor({ colorScheme: "light", viewport: { width: 1280, height: 900 } });
@@ -145,7 +181,8 @@ async function clickThrough() {
     await phone.goto(`${task.address}${address}${path}`);
     await look(phone, `${path}, dark`);
   }
-  for (const path of ["", "new/", "flags/", "flags/1/", "flags/1/conditions/", "metrics/", "metrics/new/"]) {
+  const added = ["flags/new/", "holdouts/", "holdouts/1/", "cohorts/", "cohorts/1/", "webhooks/", "webhooks/1/", "settings/"];
+  for (const path of ["", "new/", "flags/", "flags/1/", "flags/1/conditions/", "metrics/", "metrics/new/", ...added]) {
     await phone.goto(`${list}${path}`);
     await look(phone, `project ${path}, dark`);
   }

@@ -104,6 +104,7 @@ def test_picture_stays_inside_its_frame(size: int, scale: float) -> None:
 
     assert chart is not None
     [line] = chart.lines
+    assert len(set(line.line.split())) == max(size, 2)  # one day is a stub, which can be seen
     spots = [tuple(map(float, spot.split(","))) for spot in f"{line.line} {line.band}".split()]
     assert all(0 <= x <= 720 and 0 <= y <= 280 for x, y in spots)
     assert 1 <= len(chart.ticks) <= 12

@@ -45,6 +45,10 @@ async def test_form_creates_what_the_api_would(service: Service, visitor: Visito
         "v1_share": "30",
         "v2_key": "huge",
         "v2_share": "20",
+        "m2_kind": "quantile",
+        "m2_event": "purchase",
+        "m2_math": "sum",
+        "m2_property": "amount",
         "m1_kind": "mean",
         "m1_name": "Refunds",
         "m1_event": "refund",
@@ -65,7 +69,8 @@ async def test_form_creates_what_the_api_would(service: Service, visitor: Visito
         {"key": "test", "rollout_percentage": 30, "name": "A big one"},
         {"key": "huge", "rollout_percentage": 20},
     ]
-    [target], [guardrail] = experiment["metrics"], experiment["metrics_secondary"]
+    [target], [guardrail, median] = experiment["metrics"], experiment["metrics_secondary"]
+    assert (median["metric_type"], median["quantile_level"]) == ("quantile", 0.5)
     assert (target["name"], target["metric_type"], target["series"]) == ("Purchases", "funnel", [BUY])
     assert guardrail["source"] == {"kind": "EventsNode", "event": "refund", "math": "sum", "math_property": "amount"}
     assert (guardrail["goal"], guardrail["role"], guardrail["non_inferiority_margin"]) == (
@@ -122,6 +127,8 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"m0_kind": "funnel_2022"}, "m0_step1"),
     ({"m0_window": "0"}, "m0_window"),
     ({"m1_kind": "mean", "m1_event": ""}, "m1_event"),
+    ({"m1_kind": "quantile", "m1_event": "x", "m1_quantile": "150"}, "m1_quantile"),
+    ({"m1_kind": "quantile", "m1_event": ""}, "m1_event"),
     ({"m1_kind": "funnel", "m1_step0": "x", "m1_role": "guardrail", "m1_margin": "5000"}, "m1_margin"),
     ({"effect": "-1"}, "effect"),
     ({"effect": "1_0"}, "effect"),
@@ -215,7 +222,7 @@ async def test_names_of_properties_are_offered(service: Service, visitor: Visito
     }
     assert "amount" in offered["properties"]
     assert "$set" not in offered["properties"]
-    assert offered["person_properties"] == ["plan"]
+    assert offered["subject_properties"] == ["plan"]
     assert offered["variants"] == ["control", "test"]
 
 
@@ -330,7 +337,7 @@ async def test_shared_metric_is_made_and_leads_an_experiment(service: Service, v
     seen = {"seen": metric["updated_at"]}
     renamed = await submit(visitor, {**fields, **seen, "name": "Sales", "m0_property": "amount"}, path)
     assert renamed.status == 303
-    assert "Sales Number for each person" in Page(await visitor.browser.get(f"{visitor.path()}metrics/")).text
+    assert "Sales Average over persons" in Page(await visitor.browser.get(f"{visitor.path()}metrics/")).text
     delete = {"do": "delete", "sure": "yes"}
     delete["seen"] = (await service.read(f"/experiment_saved_metrics/{metric['id']}/"))["updated_at"]
     kept = await submit(visitor, delete, path)
@@ -355,6 +362,13 @@ METRICS: list[dict[str, Any]] = [
     {"metric_type": "mean", "source": {"kind": "ActionsNode", "id": 7}},
     {"metric_type": "mean", "source": {**BUY, "properties": [{"key": "a", "value": "b"}]}},
     {"metric_type": "mean", "source": BUY, "conversion_window": 2, "conversion_window_unit": "hour"},
+    {
+        "metric_type": "quantile",
+        "quantile_level": 0.9,
+        "source": {**BUY, "math": "sum", "math_property": "amount"},
+        "ignore_zeros": True,
+    },
+    {"metric_type": "quantile", "quantile_level": 0.123456789, "source": BUY},
 ]
 
 
@@ -415,7 +429,7 @@ async def test_edit_over_a_change_of_somebody_else_is_refused_and_kept(service: 
     page = await submit(visitor, {**fields, "name": "Mine"}, f"{experiment['id']}/edit/")
 
     assert page.status == 409
-    assert "changed by somebody else" in page.text
+    assert "changed by another person" in page.text
     assert 'value="Mine"' in page.response.text
     assert (await service.read(f"/experiments/{experiment['id']}/"))["description"] == "Theirs"
 

@@ -47,6 +47,7 @@ async def test_experiment_is_led_from_its_creation_to_a_shipped_variant_by_mouse
         "Decided: test",
         "Three times as many buy.",
         "the person's plan is pro",
+        "banner",
     ]
 
 
@@ -66,6 +67,7 @@ async def test_metric_shows_the_fields_of_its_kind_only(seen: Any) -> None:
         "mean": source | {"m0_window"},
         "ratio": source | below | {"m0_window"},
         "retention": {"m0_event", "m0_start", "m0_from", "m0_until", "m0_window"},
+        "quantile": source | {"m0_quantile", "m0_window"},
         "trend_2022": source,
         "funnel_2022": {"m0_step0", "m0_step1"},
         "funnel": {"m0_step0", "m0_step1", "m0_window"},

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.pages.conftest import FormFields, Visitor
+from tests.pages.conftest import FormFields, Page, Visitor
 from tests.pages.test_flags import open_conditions, save_conditions
 from tests.pages.test_forms import METRICS, created, shown_fields, submit
+from tests.pages.test_project_forms import fields_of
 from tests.support.service import FUNNEL, TREND, Service
 
 pytestmark = pytest.mark.one_database
@@ -14,6 +15,7 @@ pytestmark = pytest.mark.one_database
 PERSONS: list[dict[str, Any]] = [{"key": "plan", "value": "pro", "type": "person", "operator": "exact"}]
 GUARDRAIL: dict[str, Any] = {**METRICS[1], "name": "G", "role": "guardrail", "non_inferiority_margin": 0.01}
 SHARED: dict[str, Any] = {"saved_metrics_ids": [{"id": "ours", "metadata": {"type": "primary"}}]}
+EXPOSED: dict[str, Any] = {"kind": "ExperimentEventExposureConfig", "event": "opened"}
 UNUSUAL: list[dict[str, Any]] = [
     {"name": " Two\nlines ", "description": "\r\nOne\nTwo\r\n Three \n", "metrics": [METRICS[0]]},
     {"description": "", "metrics": [METRICS[0]]},
@@ -30,6 +32,17 @@ UNUSUAL: list[dict[str, Any]] = [
     },
     {"decision_criteria": {"goal": "decrease", "target_mde": 0.2}, "metrics": [METRICS[0]]},
     {"decision_criteria": {"goal": "increase"}, "filters": TREND},
+    {"exposure_criteria": {"multiple_variant_handling": "exclude"}, "metrics": [METRICS[0]]},
+    {"exposure_criteria": {"exposure_config": EXPOSED, "filterTestAccounts": True}, "metrics": [METRICS[0]]},
+    {
+        "exposure_criteria": {
+            "exposure_config": {**EXPOSED, "properties": PERSONS},
+            "activation_config": EXPOSED,
+            "multiple_variant_handling": "first_seen",
+        },
+        "metrics": [METRICS[0]],
+    },
+    {"parameters": {"aggregation_group_type_index": 1}, "metrics": [METRICS[0]]},
 ]
 
 
@@ -146,3 +159,97 @@ async def test_json_that_is_like_no_metric_is_refused(service: Service, visitor:
     fields = {**await shown_fields(visitor, experiment), "m0_kind": "json", "m0_json": text}
 
     assert (await submit(visitor, fields, f"{experiment['id']}/edit/")).status == 400
+
+
+SPLIT: list[dict[str, Any]] = [
+    {"key": "a", "name": " Two\nlines ", "rollout_percentage": 33.333333333333336, "extra": 7},
+    {"key": "b"},
+]
+FLAGS: list[dict[str, Any]] = [
+    {"name": " Two\nlines ", "filters": {"groups": RELEASES[:1], "payloads": {"true": {"a": [1]}}}},
+    {"filters": {"groups": RELEASES[:2], "multivariate": None, "payloads": {"true": None}}, "active": False},
+    {
+        "ensure_experience_continuity": True,
+        "filters": {
+            "groups": RELEASES[:1],
+            "multivariate": {"variants": [SPLIT[0], {**SPLIT[1], "rollout_percentage": 66.66666666666666}], "more": 1},
+            "payloads": {"a": ' {"b":\n1} ', "b": None},
+            "aggregation_group_type_index": None,
+        },
+    },
+]
+
+
+@pytest.mark.parametrize("body", FLAGS)
+async def test_unchanged_flag_stays_as_the_api_stored_it(
+    service: Service, visitor: Visitor, body: dict[str, Any]
+) -> None:
+    created = await service.post("/feature_flags/", {"key": "unusual", **body})
+    assert created.status_code == 201, created.text
+    await save_unchanged(visitor, f"flags/{created.json()['id']}/edit/")
+    assert await service.read(f"/feature_flags/{created.json()['id']}/") == created.json()
+
+
+CRITERIA: list[dict[str, Any]] = [
+    {"is_static": True, "distinct_ids": ["ann"], "description": " Two\nlines "},
+    {"filters": {"properties": {"type": "OR", "values": [{"type": "AND", "values": PERSONS}]}}},
+    {
+        "filters": {
+            "properties": {
+                "type": "AND",
+                "values": [{"type": "OR", "values": PERSONS * 2}, {"type": "AND", "values": PERSONS}],
+            }
+        }
+    },
+    {"filters": {"properties": {"plan": "pro"}}},
+    {
+        "groups": [
+            {"properties": [*PERSONS, {"key": "note", "value": "a\nb", "type": "person"}]},
+            {"properties": PERSONS},
+        ]
+    },
+    {"filters": {"properties": {"type": "AND", "values": [{**PERSONS[0], "negation": True}, {**PERSONS[0], "x": 1}]}}},
+    {},
+]
+
+
+@pytest.mark.parametrize("body", CRITERIA)
+async def test_unchanged_cohort_stays_as_the_api_stored_it(
+    service: Service, visitor: Visitor, body: dict[str, Any]
+) -> None:
+    created = await service.post("/cohorts/", {"name": " Some\npersons ", **body})
+    assert created.status_code == 201, created.text
+    before = await service.read(f"/cohorts/{created.json()['id']}/")
+    await save_unchanged(visitor, f"cohorts/{before['id']}/")
+    assert await service.read(f"/cohorts/{before['id']}/") == before
+
+
+async def test_unchanged_holdout_webhook_and_project_stay_as_the_api_stored_them(
+    service: Service, visitor: Visitor
+) -> None:
+    holdout = {"name": " Two\nlines ", "description": "\n", "filters": [{"rollout_percentage": 33.333333333333336}]}
+    conditions = [*PERSONS, {**PERSONS[0], "type": "event"}, {"key": "note", "value": "a\nb", "type": "person"}]
+    kept = {"name": " Two\nlines ", "test_account_filters": conditions, "default_cuped": {"enabled": False}}
+    for path, address, body in (
+        ("/experiment_holdouts/", "holdouts", holdout),
+        ("/experiment_webhooks/", "webhooks", {"url": "https://a.example/x?y=z", "events": ["experiment.ended"]}),
+    ):
+        created = await service.post(path, body)
+        assert created.status_code == 201, created.text
+        number = created.json()["id"]
+        before = await service.read(f"{path}{number}/")
+        await save_unchanged(visitor, f"{address}/{number}/")
+        after = await service.read(f"{path}{number}/")
+        assert {**after, "updated_at": None} == {**before, "updated_at": None}
+    for change in (kept, {"default_cuped": None}, {"default_cuped": {"enabled": True, "lookback_days": 3}}):
+        assert (await service.patch("/", change)).status_code == 200
+        before = await service.read("/")
+        await save_unchanged(visitor, "settings/")
+        assert {**await service.read("/"), "updated_at": None} == {**before, "updated_at": None}
+
+
+async def save_unchanged(visitor: Visitor, path: str) -> None:
+    """Send a form as a browser sends it that nobody changed."""
+    fields = fields_of(Page(await visitor.browser.get(f"{visitor.path()}{path}")))
+    page = await submit(visitor, as_browsers_send(fields), path)
+    assert page.status == 303, page.text

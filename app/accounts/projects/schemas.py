@@ -35,15 +35,15 @@ TEST_ACCOUNTS_EXAMPLE: list[JsonValue] = [
 
 def read_timezone(value: object) -> object:
     """Accept the names of the IANA time zone database."""
-    if not isinstance(value, str) or value not in _timezones():
+    if not isinstance(value, str) or value not in timezone_names():
         shown = str(value)[:100].encode(errors="replace").decode()  # a response cannot contain lone surrogates
         raise PydanticCustomError("invalid_choice", '"{value}" is not a valid choice.', {"value": shown})
     return value
 
 
 @functools.cache
-def _timezones() -> frozenset[str]:
-    """Return all names. Cached, because listing them opens some 600 files."""
+def timezone_names() -> frozenset[str]:
+    """Return the names of the IANA time zone database. Cached, because listing them opens some 600 files."""
     return frozenset(zoneinfo.available_timezones())
 
 

@@ -70,8 +70,8 @@ class ExistingFlags:
         users = await self._uses.users_of(experiment.feature_flag_id, besides=experiment.id)
         if users:
             raise invalid_state(
-                f"The feature flag is in use by the experiment {users[0][:200]!r}, which has not ended: persons would "
-                "be in both."
+                f"The feature flag is in use by the experiment {users[0][:200]!r}, which has not ended: those whom "
+                "it assigns would be in both."
             )
 
     async def check_opening(self, experiment: Experiment, status_before: object) -> None:

@@ -95,7 +95,7 @@ def find_early_flag(experiment: Experiment) -> list[Finding]:
             "early",
             "info",
             "The flag is on already",
-            "Persons get their variants before the experiment starts, and nothing of that time counts.",
+            "Variants are assigned before the experiment starts, and nothing of that time counts.",
             {"active": True, "deleted": False},
             ["Switch the flag off until the start, or launch the experiment."],
         )
@@ -116,7 +116,7 @@ def find_lost_holdout(experiment: Experiment) -> list[Finding]:
             None,
             "critical",
             "The flag does not apply the experiment's holdout",
-            f"The flag {shown}, where persons of the holdout should get {expected!r}: they may be shown variants.",
+            f"The flag {shown}, where those of the holdout should get {expected!r}: they may be shown variants.",
             {"holdout_id": experiment.holdout_id},
             ["Write `holdout` into the flag's filters again: `id` and `exclusion_percentage` of the holdout."],
         )

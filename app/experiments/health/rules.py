@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from app.common.nouns import capitalized, none_of
+from app.common.nouns import PERSONS, capitalized, none_of
 from app.common.number_texts import format_p_value
 from app.experiments.exposures.traffic_split import SplitChange
 from app.experiments.results.health_summary import Severity, Status
@@ -147,7 +147,9 @@ def _several_variants(evidence: Evidence) -> Iterator[Finding]:
         ),
         {"multiple_variants": evidence.in_several, "persons": total, "share": evidence.in_several / total},
         [
-            "Identify persons before the flag is evaluated, or switch on experience continuity for the flag.",
+            "Identify persons before the flag is evaluated, or switch on experience continuity for the flag."
+            if evidence.unit == PERSONS
+            else f"Name the same one of the {evidence.unit} wherever the flag is evaluated.",
             "Do not change the split of a running experiment.",
         ],
     )

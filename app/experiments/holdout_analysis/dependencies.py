@@ -5,17 +5,22 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.accounts.auth.dependencies import ProjectDep
-from app.db.models import Holdout
+from app.db.database import Database
+from app.db.models import Holdout, Project
 from app.experiments.holdout_analysis.service import HoldoutAnalyzer
 from app.experiments.holdouts.dependencies import HoldoutId, build_holdouts
 from app.experiments.sharing import SharedCounts
 from app.http.dependencies import LimitedTimeDep, get_database
 from app.metrics.counting.service import FactService
+from app.metrics.facts.materializer import Materializer
 from app.metrics.queries.service import MetricQueryBuilder
 
 
 async def get_holdout_analyzer(request: Request, project: ProjectDep, _time: LimitedTimeDep) -> HoldoutAnalyzer:
-    database, materializer = get_database(request), request.app.state.materializer
+    return build_holdout_analyzer(get_database(request), request.app.state.materializer, project)
+
+
+def build_holdout_analyzer(database: Database, materializer: Materializer, project: Project) -> HoldoutAnalyzer:
     facts = FactService(database, materializer, project.id)
     shared = SharedCounts(database, materializer, project)
     return HoldoutAnalyzer(database, facts, MetricQueryBuilder(database, project), shared)

@@ -8,6 +8,7 @@ from app.analysis.config_schemas import StatsConfig
 from app.analysis.service import read_config, write_sample_ratio
 from app.common.errors import ValidationFailed
 from app.common.ids import read_id
+from app.common.nouns import PERSONS
 from app.db.database import Database
 from app.db.models import Experiment, Holdout, utc_now
 from app.experiments.exposures.schemas import DateRangeRead
@@ -24,7 +25,6 @@ from app.flags.holdouts import holdout_variant
 from app.metrics.aggregation.contacts import ContactCounts, ContactRule
 from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.queries.holdout_contacts import HoldoutContacts, contact_fact_query
-from app.metrics.queries.models import PERSONS
 from app.metrics.queries.scope import FLAG_RESPONSE, ExperimentScope, buckets, fitting_interval
 from app.metrics.queries.service import MetricQueryBuilder
 from app.metrics.queries.typed.fact_queries import typed_fact_query
@@ -36,6 +36,7 @@ from app.statistics.results import Analysis, AnalysisConfig
 from app.statistics.variants import MetricVariant
 
 OTHERS = "others"
+_MAX_OFFERED = 100  # shared metrics
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,19 @@ class HoldoutAnalyzer:
             started,
             lambda: self._analyze(holdout, asked, started, counted),
         )
+
+    async def metrics(self, holdout: Holdout) -> dict[str, str]:
+        """Return the names of metrics that can be analyzed, by the uuid or the id that names them."""
+        names = {
+            one.uuid: one.name
+            for experiment in await self._started(holdout)
+            if group_type_index_of(experiment.feature_flag.filters) is None
+            for one in metrics_of(experiment)
+            if one.uuid is not None
+        }
+        async with self._database.read() as session:
+            saved = await SavedMetricRepository(session, self._queries.project_id).page(_MAX_OFFERED, 0)
+        return names | {str(one.id): one.name for one in saved if str(one.query["uuid"]) not in names}
 
     async def _analyze(
         self, holdout: Holdout, asked: _Asked, started: Sequence[Experiment], counted: Sequence[Experiment]

@@ -33,6 +33,10 @@ class HoldoutService:
     async def page(self, limit: int, offset: int) -> tuple[int, Sequence[Holdout]]:
         return await self._holdouts.count(), await self._holdouts.page(limit, offset)
 
+    async def experiments_of(self, holdout: Holdout) -> Sequence[Experiment]:
+        """Return the experiments that name a holdout, oldest first, with their flags."""
+        return await self._holdouts.experiments_of(holdout.id)
+
     async def create(self, body: HoldoutCreate, created_by: User) -> Holdout:
         holdout = Holdout(name=body.name, description=body.description, filters=[], created_by_id=created_by.id)
         await self._holdouts.add(holdout)

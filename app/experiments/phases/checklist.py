@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from app.common.errors import Conflict, ValidationFailed
+from app.common.nouns import GROUPS, PERSONS
+from app.common.number_texts import format_chosen_share
 from app.db.database import Database
 from app.db.models import Experiment, utc_now
 from app.events.repository import EventQueries, EventRepository
@@ -19,7 +21,6 @@ from app.experiments.repository import ExperimentRepository
 from app.experiments.scorecard.counting import metrics_of
 from app.flags.filters import group_type_index_of, groups_of
 from app.flags.holdouts import read_holdout
-from app.metrics.queries.models import GROUPS, PERSONS
 from app.metrics.queries.scope import EXPOSURE_EVENTS
 from app.metrics.queries.service import MetricQueryBuilder
 
@@ -182,7 +183,9 @@ def _guardrails(experiment: Experiment) -> ChecklistItem:
 
 def _holdout(experiment: Experiment) -> ChecklistItem:
     holdout = read_holdout(experiment.feature_flag.filters)
-    held = "Nothing is held out." if holdout is None else f"{holdout.percentage:g} % are held out."
+    held = (
+        "Nothing is held out." if holdout is None else f"{format_chosen_share(holdout.percentage / 100)} are held out."
+    )
     action = "Set a holdout if the effect of several experiments together is to be known."
     return _item("holdout", "A holdout is chosen", "optional", holdout is not None, held, action)
 

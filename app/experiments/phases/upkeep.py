@@ -135,7 +135,7 @@ def find_harm(breaker: CircuitBreaker, name: str, analysis: Analysis) -> Harm | 
             detail = (
                 f"{name} of {sample.key} {breaker.direction}d against {baseline.key} by more than the "
                 f"{format_chosen_share(tolerated)} tolerated: relative anytime interval {format_change(low)} to "
-                f"{format_change(high)}, {exposed:,} persons."
+                f"{format_change(high)}, {exposed:,} exposed."
             )
             return Harm(baseline.key, sample.key, (low, high), exposed, detail)
     return None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.common.nouns import GROUPS
 from app.experiments.exposures.counting import Exposures
 from app.experiments.results.funnel import judge_funnel
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
@@ -14,7 +15,7 @@ from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.queries.applied_filters import JsonDict, applied_funnel_filters, applied_trend_filters
 from app.metrics.queries.entities import Filters
-from app.metrics.queries.models import GROUPS, FunnelQuery, TrendQuery
+from app.metrics.queries.models import FunnelQuery, TrendQuery
 from app.metrics.queries.scope import ExperimentScope
 
 

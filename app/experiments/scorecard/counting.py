@@ -303,7 +303,7 @@ class PlannedMetric:
 
 
 _FLAT = (
-    "Most persons have 0 or another same value, so that every value would be cut to it. Set `ignore_zeros`, or choose "
+    "Most values are 0 or another same one, so that every value would be cut to it. Set `ignore_zeros`, or choose "
     "percentiles further apart."
 )
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from app.common.nouns import PERSONS
 from app.db.models import Experiment
 from app.experiments.compared_variants import baseline_of, compared_variants
 from app.experiments.exposures.traffic_split import shipped_variant
 from app.flags.filters import variant_keys
-from app.metrics.queries.models import PERSONS
 
 Phase: TypeAlias = Literal["draft", "scheduled", "running", "paused", "ended", "shipped", "concluded"]
 

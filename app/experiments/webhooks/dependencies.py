@@ -8,13 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.auth.dependencies import ProjectDep
 from app.activity_log.dependencies import build_activity_log
 from app.db.database import Database
-from app.db.models import Project, Webhook
+from app.db.models import Project, Webhook, WebhookDelivery
 from app.experiments.counting.dependencies import build_counter
 from app.experiments.webhooks.delivery import Deliverer
-from app.experiments.webhooks.repository import WebhookRepository
+from app.experiments.webhooks.repository import DueDelivery, WebhookRepository
 from app.experiments.webhooks.service import WebhookService
 from app.experiments.webhooks.watching import EvidenceWatch
-from app.http.dependencies import SessionDep
+from app.http.dependencies import SessionDep, get_database
 from app.http.fields import PathId
 from app.metrics.facts.materializer import Materializer
 from app.settings import Settings
@@ -32,6 +32,15 @@ def build_webhooks(session: AsyncSession, project_id: int, settings: Settings) -
 
 def build_watch(database: Database, materializer: Materializer, project: Project) -> EvidenceWatch:
     return EvidenceWatch(database, build_counter(database, materializer, project), project.id)
+
+
+async def send_test(request: Request, project_id: int, reference: str, deliverer: Deliverer) -> WebhookDelivery:
+    """Send an event ``webhook.test`` now, once, and return what became of it."""
+    async with get_database(request).write() as session:
+        webhooks = build_webhooks(session, project_id, request.app.state.settings)
+        webhook = await webhooks.get(reference)
+        due = DueDelivery(await webhooks.add_test(webhook), project_id, webhook.url, webhook.secret)
+    return await deliverer.try_once(due)
 
 
 async def get_webhooks(request: Request, project: ProjectDep, session: SessionDep) -> WebhookService:

@@ -13,11 +13,9 @@ from app.experiments.webhooks.dependencies import (
     WebhookDep,
     WebhookId,
     WebhooksDep,
-    build_webhooks,
+    send_test,
 )
-from app.experiments.webhooks.repository import DueDelivery
 from app.experiments.webhooks.schemas import DeliveryRead, WebhookCreate, WebhookCreated, WebhookRead, WebhookUpdate
-from app.http.dependencies import get_database
 from app.http.pagination import PaginationDep
 from app.http.request_body import body_of
 from app.http.routing import answer_other_methods
@@ -77,12 +75,7 @@ async def test_webhook(
     request: Request, webhook_id: WebhookId, project: ProjectDep, deliverer: DelivererDep
 ) -> DeliveryRead:
     """Send an event `webhook.test` now, once, and return what became of it. It is sent also while `active` is false."""
-    async with get_database(request).write() as session:
-        webhooks = build_webhooks(session, project.id, request.app.state.settings)
-        webhook = await webhooks.get(webhook_id)
-        delivery = await webhooks.add_test(webhook)
-        due = DueDelivery(delivery, project.id, webhook.url, webhook.secret)
-    return read_delivery(await deliverer.try_once(due))
+    return read_delivery(await send_test(request, project.id, webhook_id, deliverer))
 
 
 @router.get("/{webhook_id}/deliveries/", summary="List the deliveries of a webhook")

@@ -4,6 +4,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from app.common.nouns import PERSONS
 from app.metrics.aggregation.active_users import ActivityMath
 from app.metrics.aggregation.attribution import FIRST_TOUCH, Attribution
 from app.metrics.aggregation.calendar import Interval
@@ -17,9 +18,6 @@ from app.metrics.queries.entities import NO_FILTER, Entity
 from app.metrics.queries.scope import ExperimentScope
 from app.properties.filters import Group
 from app.properties.subjects import DURATION_PROPERTY
-
-# What experiments assign to variants; groups by the name of their type, or where no event has named it, so.
-PERSONS, GROUPS = "persons", "groups"
 
 OrderType: TypeAlias = Literal["ordered", "strict", "unordered"]
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
+from app.common.nouns import PERSONS
 from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
 from app.events.repository import EventQueries
@@ -36,7 +37,7 @@ from app.metrics.queries.exposure_attribution import (
     read_attribution,
 )
 from app.metrics.queries.funnel import funnel_fact_query
-from app.metrics.queries.models import PERSONS, ExposureQuery, FunnelQuery, TrendQuery
+from app.metrics.queries.models import ExposureQuery, FunnelQuery, TrendQuery
 from app.metrics.queries.parsing import (
     custom_exposure,
     filters_test_accounts,

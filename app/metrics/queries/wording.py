@@ -7,10 +7,10 @@ from typing import Final
 from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
-from app.common.nouns import capitalized
+from app.common.nouns import GROUPS, PERSONS, capitalized
 from app.metrics.aggregation.samples import SampleMath
 from app.metrics.queries.entities import Entity, Filters, read_list
-from app.metrics.queries.models import GROUPS, PERSONS, FunnelQuery, TrendQuery
+from app.metrics.queries.models import FunnelQuery, TrendQuery
 from app.metrics.queries.scope import AttributedBy
 from app.properties.errors import InvalidFilter
 from app.properties.filters import parse_filter

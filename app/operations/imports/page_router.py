@@ -46,3 +46,11 @@ async def upload_file(request: Request, visit: VisitDep, imports: PageImportsDep
     file = await UploadedFile.find(pieces, request.headers.get("content-type", ""))
     await imports.upload(file.content(), read_text(file.name) or "upload", "auto", 0)
     return RedirectResponse(link_from(request)("show_imports", project_id=visit.project.id), status_code=303)
+
+
+@router.post("/{project_id}/imports/{import_id}/cancel/")
+async def cancel_import_by_form(request: Request, visit: VisitDep, imports: PageImportsDep, import_id: str) -> Response:
+    """Cancel an import that is running; one that is not is forgotten."""
+    visit.access.require("event:write")
+    await imports.cancel(import_id)
+    return RedirectResponse(link_from(request)("show_imports", project_id=visit.project.id), status_code=303)

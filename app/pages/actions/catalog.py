@@ -46,10 +46,10 @@ ACTIONS: Final[Sequence[PageAction]] = (
         "Ship a variant",
         "Ship a variant?",
         (
-            "Everybody gets the variant that you choose, from now on.",
+            "All {unit} get the variant that you choose, from now on.",
             "The experiment ends. A snapshot keeps its results and the flag as it was.",
         ),
-        "The variant is shipped: everybody gets it.",
+        "The variant is shipped: the flag gives it to all.",
         concludes=True,
     ),
     PageAction(

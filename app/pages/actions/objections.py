@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.common.errors import ValidationFailed
+from app.common.nouns import capitalized
 from app.db.models import Experiment
 from app.experiments.current_state import current_status
 from app.experiments.phases.checklist import LaunchChecklist
@@ -19,6 +20,8 @@ _AT_ODDS: Final[Mapping[str, frozenset[Recommendation]]] = {
     "resume": frozenset({"rollback"}),
 }
 _NO_WIN: Final[frozenset[Recommendation]] = frozenset({"rollback", "keep_running", "blocked", "resume"})
+# With which recommendations their variant is one to ship: others name what is to be served meanwhile.
+RECOMMENDING: Final[frozenset[Recommendation]] = frozenset({"ship", "rollback", "decided"})
 _NEED_A_DECISION: Final = frozenset({"ship", "conclude", *_AT_ODDS})
 
 
@@ -45,20 +48,20 @@ class Objections:
             return None
 
     async def against(
-        self, name: str, experiment: Experiment, decision: DecisionRead | None, fields: Mapping[str, str]
+        self, name: str, experiment: Experiment, unit: str, decision: DecisionRead | None, fields: Mapping[str, str]
     ) -> Objection | None:
+        """Return what speaks against an action; ``unit`` is what the flag assigns, in the plural."""
         if name == "launch":
             return await self._of_the_checklist(experiment)
         if name in {"delete", "reset"} and current_status(experiment) in {"running", "exposure_frozen"}:
-            return Objection(
-                "It is running", ["Persons get its variants right now. End it first, to keep its results."]
-            )
+            detail = f"{capitalized(unit)} get its variants right now. End it first, to keep its results."
+            return Objection("It is running", [detail])
         if decision is None:
             return None
         if name == "ship":
             variant = fields.get("variant_key")
             is_at_odds = variant is not None and not (
-                decision.recommendation in {"ship", "rollback", "decided"} and decision.variant_key == variant
+                decision.recommendation in RECOMMENDING and decision.variant_key == variant
             )
         elif name == "conclude":
             is_at_odds = fields.get("conclusion") == "won" and decision.recommendation in _NO_WIN

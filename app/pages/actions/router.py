@@ -21,9 +21,9 @@ from app.flags.filters import variants_of
 from app.http.dependencies import get_database
 from app.http.request_body import validate
 from app.pages.actions.catalog import BY_NAME, PageAction, offered
-from app.pages.actions.objections import Objection, Objections
+from app.pages.actions.objections import RECOMMENDING, Objection, Objections
 from app.pages.credentials import PREFIX
-from app.pages.dependencies import ChangingVisitDep, PageExperimentDep, limit_page_time, load_unit
+from app.pages.dependencies import ChangingVisitDep, PageExperimentDep, limit_page_time, load_unit_of
 from app.pages.reading_forms import read_form
 from app.pages.routing import PageRoute, link_from, show
 from app.pages.visits import Visit
@@ -65,7 +65,8 @@ async def ask_before_action(
 ) -> HTMLResponse:
     decision = await _decide(request, action, experiment, objections)
     fields = {"conclusion": experiment.conclusion or "", "conclusion_comment": experiment.conclusion_comment or ""}
-    objection = await objections.against(action.name, experiment, decision, {})
+    unit = await load_unit_of(request, visit.project, experiment.feature_flag)
+    objection = await objections.against(action.name, experiment, unit, decision, {})
     return await _ask(request, visit, experiment, action, fields=fields, decision=decision, objection=objection)
 
 
@@ -82,7 +83,8 @@ async def do_action(
     decision, objection = None, None
     if fields.get("against") != "yes":
         decision = await _decide(request, action, experiment, objections)
-        objection = await objections.against(action.name, experiment, decision, fields)
+        unit = await load_unit_of(request, visit.project, experiment.feature_flag)
+        objection = await objections.against(action.name, experiment, unit, decision, fields)
     if objection is not None:
         return await _ask(
             request, visit, experiment, action, fields=fields, decision=decision, objection=objection, status=409
@@ -200,8 +202,9 @@ async def _ask(
         decision=decision,
         objection=objection,
         refusal=refusal,
+        recommending=RECOMMENDING,
         is_offered=action in offered(experiment),
-        consequences=action.tell_consequences(await load_unit(request, visit.project, experiment.feature_flag)),
+        consequences=action.tell_consequences(await load_unit_of(request, visit.project, experiment.feature_flag)),
         variants=variants_of(experiment.feature_flag.filters),
         conclusions=get_args(Conclusion),
     )

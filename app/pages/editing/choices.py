@@ -1,4 +1,4 @@
-"""What the forms of a project offer: names of properties, shared metrics and holdouts."""
+"""What the forms of a project offer: names of properties of events, shared metrics and holdouts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from app.experiments.holdouts.service import percentage_of
 @dataclass(frozen=True)
 class Choices:
     properties: Sequence[str]
-    person_properties: Sequence[str]
     saved: Sequence[SavedMetric]
     holdouts: Sequence[Holdout]
 
@@ -24,7 +23,6 @@ class Choices:
         """Return the holdouts by their ids, and what is chosen even if it is not among the newest ones."""
         offered = {"": "none"}
         offered |= {
-            str(one.id): f"{one.name} ({format_chosen_share(percentage_of(one) / 100)} of persons)"
-            for one in self.holdouts
+            str(one.id): f"{one.name} ({format_chosen_share(percentage_of(one) / 100)})" for one in self.holdouts
         }
         return offered if chosen in offered else offered | {chosen: f"Holdout {chosen}"}

@@ -5,7 +5,7 @@ from typing import Final
 
 from fastapi import Request
 
-from app.events.definitions.names import EVENT, PERSON
+from app.events.definitions.names import EVENT
 from app.events.definitions.service import DefinitionService
 from app.experiments.holdouts.dependencies import build_holdouts
 from app.experiments.saved_metrics.dependencies import build_saved_metrics
@@ -23,7 +23,6 @@ async def load_choices(request: Request, visit: Visit) -> Choices:
         _, holdouts = await build_holdouts(session, visit.project.id).page(_MAX_OFFERED, 0)
     return Choices(
         properties=await load_property_names(request, visit, EVENT),
-        person_properties=await load_property_names(request, visit, PERSON),
         saved=saved,
         holdouts=holdouts,
     )

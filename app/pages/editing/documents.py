@@ -9,11 +9,13 @@ from app.common.errors import ValidationFailed
 from app.common.timestamps import write_moment
 from app.db.models import Experiment, SavedMetric
 from app.experiments.document_checks import VARIANTS
+from app.experiments.documents import GROUP_TYPE
 from app.experiments.scorecard.counting import PRIMARY
 from app.experiments.scorecard.decision_criteria import DEFAULT_EFFECT, DEFAULT_RUNTIME
 from app.flags.filters import variant_keys
 from app.metrics.queries.parsing import define_target
 from app.pages.editing.conditions import read_condition
+from app.pages.editing.exposure import place_of_exposure
 from app.pages.editing.metrics import (
     OF_2022,
     kind_of,
@@ -26,7 +28,7 @@ from app.pages.editing.metrics import (
     write_secondary_of_2022,
     write_typed,
 )
-from app.pages.editing.rows import Fields, Row, count_rows, keep_text, write_number
+from app.pages.editing.rows import Fields, Row, as_json_number, count_rows, keep_text, write_number
 from app.pages.editing.settings import SettingsReader, changed_settings, check_ramp, place_of_setting, write_settings
 
 Json = dict[str, Any]
@@ -48,6 +50,7 @@ _FIELDS_OF_METRICS: Final[Mapping[str, str]] = {
     "name": "name",
     "conversion_window": "window",
     "non_inferiority_margin": "margin",
+    "quantile_level": "quantile",
     "source__event": "event",
     "source__math_property": "property",
     "numerator__event": "event",
@@ -161,6 +164,8 @@ class DraftReader:
         if not uses_existing:
             self._check_baseline([variant["key"] for variant in variants])
         document["parameters"] = parameters | self._read_plan()
+        if not uses_existing and (group_type := self.read_group_type()) is not None:
+            document["parameters"][GROUP_TYPE] = group_type
         document["decision_criteria"] = self._read_criteria({})
         if document.get("filters") and (conditions := self.read_participants()):
             document["filters"] = {**document["filters"], "properties": conditions}
@@ -198,10 +203,15 @@ class DraftReader:
             document["decision_criteria"] = criteria
         return document
 
+    def read_group_type(self) -> int | None:
+        """Return the index of the type of groups that a new experiment assigns; None where it assigns persons."""
+        return self._form.integer("unit")
+
     def read_participants(self) -> list[Json]:
-        """Return the conditions on persons."""
+        """Return the conditions on persons, or on groups of the type that is assigned."""
         rows = [Row(self._fields, f"c{index}_", self.errors) for index in range(count_rows(self._fields, "c"))]
-        return [condition for row in rows if (condition := read_condition(row)) is not None]
+        group_type = self.read_group_type()
+        return [condition for row in rows if (condition := read_condition(row, group_type)) is not None]
 
     def refuse(self, refusal: ValidationFailed) -> None:
         """Place an error of the API beside the field that it is about."""
@@ -210,6 +220,8 @@ class DraftReader:
     def _place(self, attr: str, detail: str) -> str:
         if attr in _PLACES:
             return _PLACES[attr]
+        if attr.startswith("exposure_criteria"):
+            return place_of_exposure(attr, self._fields)
         if place := place_of_setting(attr, detail):
             return place
         if VARIANTS in detail or "ariant" in detail:
@@ -238,7 +250,7 @@ class DraftReader:
             key = row.required("key", "Every variant needs a key.")
             if share is None:
                 row.refuse("share", "Give every variant a share, or none of them.")
-            variant: Json = {"key": key, "rollout_percentage": _whole(share or 0)}
+            variant: Json = {"key": key, "rollout_percentage": as_json_number(share or 0)}
             if name := row.text("name"):
                 variant["name"] = name
             found.append(variant)
@@ -291,7 +303,7 @@ class DraftReader:
         sizes = (effect, size, self._form.number("planned_days"))
         if size is None:  # it was not planned
             return {}
-        return {name: _whole(size) for name, size in zip(PLANNED, sizes, strict=True) if size is not None}
+        return {name: as_json_number(size) for name, size in zip(PLANNED, sizes, strict=True) if size is not None}
 
     def _read_criteria(self, kept: Mapping[str, Any]) -> Json:
         criteria = _without_goal(kept)
@@ -343,7 +355,3 @@ def _even_shares(count: int) -> Sequence[int]:
     """Return whole percentages that sum to 100."""
     share, rest = divmod(100, count or 1)
     return [share + (place < rest) for place in range(count)]
-
-
-def _whole(number: float) -> float | int:
-    return int(number) if float(number).is_integer() else number

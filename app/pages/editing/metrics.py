@@ -7,17 +7,20 @@ from typing import Any, Final
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from app.common import limits
+from app.common.nouns import who
 from app.metrics.aggregation.person_values import NUMERIC
 from app.metrics.queries.typed.schemas import TypedMetric
 from app.pages.editing.rows import Row, is_one_line, read_json_object, write_number
 
 Json = dict[str, Any]
 
+# ``{unit}`` stands for what is compared, and ``{who}`` for its pronoun: see ``in_words``.
 KINDS: Final[Mapping[str, str]] = {
-    "funnel": "Share of persons who do it",
-    "mean": "Number for each person",
+    "funnel": "Share of {unit} {who} do it",
+    "mean": "Average over {unit}",
     "ratio": "Ratio of two numbers",
-    "retention": "Share of persons who come back",
+    "retention": "Share of {unit} {who} come back",
+    "quantile": "Median or quantile over {unit}",
     "trend_2022": "Trend, as in 2022",
     "funnel_2022": "Funnel, as in 2022",
     "json": "Anything else, as JSON",
@@ -31,14 +34,20 @@ MATHS: Final[Mapping[str, str]] = {
     "avg": "mean of a property",
     "min": "smallest value of a property",
     "max": "largest value of a property",
-    "dau": "1 for persons who did it",
+    "dau": "1 for {unit} {who} did it",
     "unique_session": "number of sessions",
 }
+_MEDIAN: Final = 0.5
 _NEEDS_EVENT: Final = "Name the event."
 _NEEDS_PROPERTY: Final = "Name the property whose numbers count."
 _TYPED: Final[TypeAdapter[TypedMetric]] = TypeAdapter(TypedMetric)
 # What a metric has beside the events that it counts.
 _OWN: Final = ("name", "goal", "role", "non_inferiority_margin")
+
+
+def in_words(texts: Mapping[str, str], unit: str) -> dict[str, str]:
+    """Return texts that speak of ``unit``, which is what the experiment compares, in the plural."""
+    return {name: text.format(unit=unit, who=who(unit)) for name, text in texts.items()}
 
 
 def kind_of(row: Row) -> str:
@@ -63,6 +72,9 @@ def read_typed(row: Row) -> Json:
         metric["series"] = [_node(step) for step in _read_steps(row)]
     elif kind == "ratio":
         metric |= {"numerator": _read_source(row, ""), "denominator": _read_source(row, "below_")}
+    elif kind == "quantile":
+        level = row.share("quantile")
+        metric |= {"quantile_level": _MEDIAN if level is None else level, "source": _read_source(row, "")}
     else:
         start = row.text("start")
         first, last = row.integer("from"), row.integer("until")
@@ -83,7 +95,7 @@ def read_filters(row: Row) -> Json:
     if kind == "funnel_2022":
         steps = _read_steps(row)
         if len(steps) == 1:
-            row.refuse("step1", "A funnel of 2022 has at least two steps: the first is where persons enter.")
+            row.refuse("step1", "A funnel of 2022 has at least two steps: the first is where they begin.")
         return {
             "insight": "FUNNELS",
             "events": [{"id": step, "order": place, "type": "events"} for place, step in enumerate(steps)],
@@ -111,6 +123,10 @@ def write_typed(body: Mapping[str, JsonValue]) -> dict[str, str]:
         fields |= _write_source(body.get("source"), "")
     elif kind == "ratio":
         fields |= _write_source(body.get("numerator"), "") | _write_source(body.get("denominator"), "below_")
+    elif kind == "quantile":
+        level = body.get("quantile_level")
+        fields |= _write_source(body.get("source"), "")
+        fields["quantile"] = write_number(100 * level) if isinstance(level, int | float) else ""
     else:
         fields |= {
             "start": _event_of(body.get("start_event")),

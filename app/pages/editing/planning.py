@@ -9,6 +9,7 @@ from typing import Any, Final
 from app.analysis.planning import plan
 from app.analysis.planning_schemas import PowerRead, PowerRequest
 from app.common.errors import ValidationFailed
+from app.common.nouns import PERSONS
 from app.db.models import utc_now
 from app.events.usage.repository import MAX_EVENTS, EventUsageQueries, Overlap, Usage
 from app.http.request_body import validate
@@ -60,8 +61,11 @@ class PlanService:
     def __init__(self, usage: EventUsageQueries) -> None:
         self._usage = usage
 
-    async def preview(self, fields: Fields, variants: int, errors: dict[str, str]) -> Preview:
-        """Count the events that the form names, and plan the experiment. Fields that are no numbers are errors."""
+    async def preview(self, fields: Fields, variants: int, unit: str, errors: dict[str, str]) -> Preview:
+        """Count the events that the form names, and plan the experiment. Fields that are no numbers are errors.
+
+        Events tell of persons: where groups are compared, the form has to say how many there are, and the metric.
+        """
         since = utc_now() - dt.timedelta(days=DAYS)
         known: dict[str, Usage] = {}
         counted = {}
@@ -75,10 +79,10 @@ class PlanService:
         given = {name: form.number(name) for name in ("per_day", "baseline", "deviation")}
         effect = form.share("effect")
         target = Row(fields, "m0_", {})
-        found = await self._measure(target, form.text("met"), since)
+        found = await self._measure(target, form.text("met"), since) if unit == PERSONS else {}
         known_figures = found | {name: value for name, value in given.items() if value is not None}
         try:
-            request = _request(target, known_figures, effect, variants)
+            request = _request(target, known_figures, effect, variants, unit)
             return Preview(counted, plan(validate(PowerRequest, request)), found=found)
         except ValidationFailed as refusal:
             return Preview(counted, problem=refusal.detail, found=found)
@@ -109,22 +113,23 @@ def _spread(share: float) -> float:
     return math.sqrt(share * (1 - share))
 
 
-def _request(target: Row, figures: Mapping[str, float], effect: float | None, variants: int) -> dict[str, Any]:
+def _request(
+    target: Row, figures: Mapping[str, float], effect: float | None, variants: int, unit: str
+) -> dict[str, Any]:
     kind = kind_of(target)
     if effect is None:
         raise ValidationFailed("Say which change would be worth detecting.")
-    if kind == "ratio" or kind.startswith("json"):
+    if kind in {"ratio", "quantile"} or kind.startswith("json"):
         raise ValidationFailed("The size of this kind of metric is not planned.")
     if "baseline" not in figures:
-        raise ValidationFailed(
-            "Name the event at which persons meet the experiment, or say how large the metric is today."
-        )
+        named = "Name the event at which persons meet the experiment, or say" if unit == PERSONS else "Say"
+        raise ValidationFailed(f"{named} how large the metric is today.")
     request: dict[str, Any] = {"minimum_detectable_effect": effect, "relative": True, "variants": max(variants, 2)}
     if figures.get("per_day"):
         request["exposures_per_day"] = figures["per_day"]
     if kind in _SHARES:
         return request | {"metric_type": "funnel", "baseline": figures["baseline"] / 100}
     if "deviation" not in figures:
-        raise ValidationFailed("Say how much the number varies between persons: its standard deviation.")
+        raise ValidationFailed(f"Say how much the number varies between {unit}: its standard deviation.")
     deviation = figures["deviation"]
     return request | {"metric_type": "mean", "baseline": figures["baseline"], "variance": deviation * deviation}

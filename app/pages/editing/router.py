@@ -9,20 +9,21 @@ from app.common import limits
 from app.common.errors import Conflict, PermissionDenied, ValidationFailed
 from app.common.timestamps import write_moment
 from app.db.models import Experiment
+from app.events.definitions.names import PERSON
 from app.events.usage.repository import EventUsageQueries
 from app.experiments.dependencies import build_experiments, get_experiment_changes
 from app.experiments.schemas import ExperimentCreate, ExperimentUpdate
 from app.experiments.service import ExperimentService
 from app.flags.dependencies import build_flags
-from app.flags.filters import MAX_VARIANTS, compile_conditions, variant_keys, variants_of
+from app.flags.filters import MAX_VARIANTS, compile_conditions, group_type_index_of, variant_keys, variants_of
 from app.http.dependencies import get_database
 from app.http.request_body import find_refusals, validate
 from app.http.schemas import RequestBody
 from app.pages.credentials import PREFIX
-from app.pages.dependencies import ChangingVisitDep, PageExperimentDep
+from app.pages.dependencies import ChangingVisitDep, PageExperimentDep, load_unit, load_units
 from app.pages.editing import metrics
 from app.pages.editing.conditions import OPERATORS
-from app.pages.editing.dependencies import load_choices
+from app.pages.editing.dependencies import load_choices, load_property_names
 from app.pages.editing.documents import (
     DraftReader,
     blank_fields,
@@ -30,9 +31,11 @@ from app.pages.editing.documents import (
     metric_choices,
     new_reference,
 )
+from app.pages.editing.exposure import SEVERAL
 from app.pages.editing.planning import DAYS, PlanService, Preview
 from app.pages.editing.rows import Fields, count_rows, without_row, write_number
 from app.pages.editing.settings import BREAKER_ACTIONS, HARMS, MOST, SAVED_TYPES, usual_ramp
+from app.pages.editing.staleness import refuse_stale
 from app.pages.reading_forms import read_form
 from app.pages.routing import PageRoute, link_from, show
 from app.pages.visits import Visit
@@ -40,10 +43,6 @@ from app.pages.visits import Visit
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
 
 _MAX_ROWS: Final = {"m": 30, "v": MAX_VARIANTS, "c": 20, **MOST}  # a form has at most 1,000 fields
-_CHANGED_MEANWHILE: Final = (
-    "This experiment was changed by somebody else since this form was opened. Your input is kept: "
-    "compare it with the experiment, and save again to replace what they changed."
-)
 _BOTH_SCOPES: Final = (
     "These participants are stored in the flag: the session lacks the scope feature_flag:write. Create the "
     "experiment without conditions."
@@ -76,6 +75,8 @@ class ExperimentForm:
         preview: Preview | None = None,
         status: int = 200,
     ) -> HTMLResponse:
+        group_type, unit = self._group_type(fields), await self._unit(fields)
+        subject = PERSON if group_type is None else f"group_{group_type}"
         offered = await load_choices(self._request, self._visit)
         of_flag = variant_keys(self._experiment.feature_flag.filters) if self._experiment else ()
         return await show(
@@ -95,7 +96,10 @@ class ExperimentForm:
             breaker_count=count_rows(fields, "b"),
             events=await self._usage.names(),
             properties=offered.properties,
-            person_properties=offered.person_properties,
+            unit=unit,
+            units=await load_units(self._request, self._visit.project),
+            subject_properties=await load_property_names(self._request, self._visit, subject),
+            several=SEVERAL,
             variants=of_flag or [fields.get(f"v{place}_key", "") for place in range(count_rows(fields, "v"))],
             saved=offered.saved,
             saved_choices=offered.saved_choices,
@@ -104,9 +108,9 @@ class ExperimentForm:
             metric_choices=metric_choices(fields, offered.saved),
             harms=HARMS,
             breaker_actions=BREAKER_ACTIONS,
-            kinds=metrics.KINDS,
-            kinds_of_2022=metrics.KINDS_OF_2022,
-            maths=metrics.MATHS,
+            kinds=metrics.in_words(metrics.KINDS, unit),
+            kinds_of_2022=metrics.in_words(metrics.KINDS_OF_2022, unit),
+            maths=metrics.in_words(metrics.MATHS, unit),
             operators=OPERATORS,
             max_steps=limits.FUNNEL_STEPS.value,
             days=DAYS,
@@ -131,7 +135,7 @@ class ExperimentForm:
     async def preview(self, fields: Fields, variants: int) -> HTMLResponse:
         reader = DraftReader(fields)
         await self.check(reader)
-        preview = await PlanService(self._usage).preview(fields, variants, reader.errors)
+        preview = await PlanService(self._usage).preview(fields, variants, await self._unit(fields), reader.errors)
         if preview.power is not None and preview.power.recommended_sample_size is not None:
             days = preview.power.recommended_running_time
             fields = {
@@ -140,6 +144,15 @@ class ExperimentForm:
                 "planned_days": "" if days is None else write_number(round(days, 1)),
             }
         return await self.show(fields, errors=reader.errors, preview=preview)
+
+    def _group_type(self, fields: Fields) -> int | None:
+        """Return the index of the type of groups that the experiment assigns; None where it assigns persons."""
+        if self._experiment is not None:
+            return group_type_index_of(self._experiment.feature_flag.filters)
+        return DraftReader(fields).read_group_type()
+
+    async def _unit(self, fields: Fields) -> str:
+        return await load_unit(self._request, self._visit.project, self._group_type(fields))
 
     async def check(self, reader: DraftReader) -> dict[str, object]:
         """Return the document of the form; what the API would refuse of it is added to the reader's errors."""
@@ -193,7 +206,9 @@ async def create_experiment_by_form(request: Request, visit: ChangingVisitDep, u
             experiment = await build_experiments(session, visit.project.id).create(body, visit.user)
             if conditions:
                 flags = build_flags(session, visit.project.id)
-                await flags.rewrite_participants(experiment.feature_flag, conditions, None, visit.user)
+                await flags.rewrite_participants(
+                    experiment.feature_flag, conditions, reader.read_group_type(), visit.user
+                )
     except ValidationFailed as refusal:
         reader.refuse(refusal)
         return await form.show(fields, errors=reader.errors, status=400)
@@ -226,8 +241,7 @@ async def edit_experiment_by_form(
 
     async def change(experiments: ExperimentService) -> None:
         current = await experiments.get(str(experiment.id), for_update=True)
-        if write_moment(current.updated_at) != fields.get("seen"):
-            raise Conflict(_CHANGED_MEANWHILE)
+        refuse_stale(fields, write_moment(current.updated_at), "experiment")
         await experiments.update(current, body, visit.user)
 
     try:

@@ -47,6 +47,14 @@ class Row:
             return None
         return value
 
+    def percentage(self, name: str) -> float | None:
+        """Return a number from 0 to 100; None where the field is empty, or holds another one, which is an error."""
+        value = self.number(name)
+        if value is None or 0 <= value <= 100:
+            return value
+        self.refuse(name, "This has to be a number from 0 to 100.")
+        return None
+
     def share(self, name: str) -> float | None:
         """Return a number in percent as a share."""
         value = self.number(name)
@@ -77,6 +85,17 @@ def without_row(fields: Fields, kind: str, index: int) -> dict[str, str]:
         elif int(match[1]) > index:
             kept[f"{kind}{int(match[1]) - 1}{name[match.end() :]}"] = value
     return kept
+
+
+def change_rows(fields: Fields, kind: str, first: str, most: int) -> dict[str, str] | None:
+    """Return the fields after a button that adds a row with the field ``first``, or removes one; None for others."""
+    verb, _, row = fields.get("do", "").partition("-")
+    count, index = count_rows(fields, kind), row.removeprefix(kind)
+    if verb == "add" and row == kind:
+        return {**fields, f"{kind}{count}_{first}": ""} if count < most else dict(fields)
+    if verb == "remove" and row.startswith(kind) and index.isdecimal() and len(index) < 3:
+        return without_row(fields, kind, int(index))
+    return None
 
 
 def without_rows(fields: Fields, kind: str) -> dict[str, str]:
@@ -126,3 +145,8 @@ def _index_of(kind: str) -> re.Pattern[str]:
 def write_number(value: float | None) -> str:
     """Return a number as a field holds it."""
     return "" if value is None else f"{value:.12g}"
+
+
+def as_json_number(number: float) -> int | float:
+    """Return a whole number as one, as clients write it."""
+    return int(number) if float(number).is_integer() else number

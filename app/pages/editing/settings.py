@@ -1,4 +1,4 @@
-"""How an experiment is analyzed, what happens to it by itself, and what it shares: fields of a form, and back."""
+"""Settings of an experiment, from who counts in it to what happens by itself: fields of a form, and back."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from app.common.timestamps import parse_moment, write_moment
 from app.db.models import Experiment
 from app.experiments.automation.schemas import MOST_BREAKERS, MOST_STEPS, BreakerAction, default_ramp
 from app.flags.interventions import rollout_of
+from app.pages.editing.exposure import read_exposure, write_exposure
 from app.pages.editing.rows import Fields, Row, count_rows, without_rows, write_number
 
 Json = dict[str, Any]
@@ -18,7 +19,7 @@ MOST: Final[Mapping[str, int]] = {"r": MOST_STEPS, "b": MOST_BREAKERS, "s": MOST
 BREAKER_ACTIONS: Final[Mapping[BreakerAction, str]] = {
     "notify": "only report it",
     "pause": "pause: switch the flag off",
-    "control_only": "give everybody the baseline",
+    "control_only": "give all of them the baseline",
 }
 HARMS: Final[Mapping[str, str]] = {"decrease": "falls by more than", "increase": "rises by more than"}
 SAVED_TYPES: Final[Mapping[str, str]] = {"secondary": "a further metric", "primary": "the target metric"}
@@ -82,6 +83,7 @@ class SettingsReader:
             "circuit_breakers": self._read_breakers(),
             "saved_metrics_ids": self.read_saved(),
             "holdout_id": self._form.integer("holdout"),
+            "exposure_criteria": read_exposure(self._fields, self._errors),
             "only_count_matured_users": bool(self._form.text("matured")),
         }
 
@@ -175,6 +177,7 @@ def write_settings(experiment: Experiment, metrics: Mapping[str, str]) -> dict[s
         "level": write_number(100 * stats.get("confidence_level", _DEFAULT_LEVEL)),
         "compare_with": str(stats.get("baseline_variant_key") or ""),
         "holdout": str(experiment.holdout_id or ""),
+        **write_exposure(experiment.exposure_criteria),
         "matured": "yes" if experiment.only_count_matured_users else "",
         "start_at": _write_moment(schedule.get("start_at")),
         "end_at": _write_moment(schedule.get("end_at")),

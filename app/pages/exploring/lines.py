@@ -10,7 +10,9 @@ from app.experiments.scorecard.schemas import TimeseriesRead
 
 WIDTH: Final = 720
 HEIGHT: Final = 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 14, 12, 28
+LEFT, RIGHT = 104, WIDTH - 14  # where the picture begins and ends, beside its labels
+_TOP, _BOTTOM = 12, 28
+_STUB: Final = 24  # half the width of what is drawn of a single day
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def draw(points: Sequence[Point], write: Callable[[float | None], str]) -> LineC
     if low == high:
         low, high = low - 1, high + 1
     steps = _ticks(low, high)
-    places = {day: _LEFT + (WIDTH - _LEFT - _RIGHT) * (at + 0.5) / len(days) for at, day in enumerate(days)}
+    places = {day: LEFT + (RIGHT - LEFT) * (at + 0.5) / len(days) for at, day in enumerate(days)}
 
     def height(value: float) -> float:
         inside = min(max(value, low), high)
@@ -86,12 +88,14 @@ def draw(points: Sequence[Point], write: Callable[[float | None], str]) -> LineC
 
 
 def _line(variant: str, points: Sequence[Point], places: Mapping[str, float], height: Callable[[float], float]) -> Line:
-    banded = [(places[point.day], point.band) for point in points if point.band is not None]
+    around = (0,) if len(points) > 1 else (-_STUB, _STUB)
+    spots = [(places[point.day] + beside, point) for point in points for beside in around]
+    banded = [(x, point.band) for x, point in spots if point.band is not None]
     upper = [f"{x:.1f},{height(band[1])}" for x, band in banded]
     lower = [f"{x:.1f},{height(band[0])}" for x, band in reversed(banded)]
     return Line(
         variant,
-        " ".join(f"{places[point.day]:.1f},{height(point.difference)}" for point in points),
+        " ".join(f"{x:.1f},{height(point.difference)}" for x, point in spots),
         " ".join([*upper, *lower]),
     )
 

@@ -15,13 +15,13 @@ from app.experiments.scorecard.breakdowns import BreakdownService
 from app.experiments.scorecard.counting import metrics_of
 from app.experiments.scorecard.dependencies import build_breakdowns, build_scorecards
 from app.experiments.scorecard.schemas import MetricAnalysisRead
-from app.flags.filters import variant_keys
+from app.flags.filters import group_type_index_of, variant_keys
 from app.http.dependencies import get_database
 from app.metrics.queries.breakdown import BREAKDOWN_TYPES, BROKEN_DOWN_BY
 from app.pages import formatting, metric_texts
 from app.pages.credentials import PREFIX
 from app.pages.dependencies import PageExperimentDep, VisitDep, limit_page_time
-from app.pages.exploring.lines import HEIGHT, WIDTH, draw, points_of
+from app.pages.exploring.lines import HEIGHT, LEFT, RIGHT, WIDTH, draw, points_of
 from app.pages.exploring.selection import LEVELS, read_look
 from app.pages.routing import PageRoute, show
 
@@ -41,11 +41,13 @@ async def explore_experiment(request: Request, visit: VisitDep, experiment: Page
         "metrics": {metric.id: metric.name for metric in metrics_of(experiment)},
         "variants": compared_variants(keys, experiment.stats_config),
         "levels": LEVELS,
-        "types": BREAKDOWN_TYPES,
+        # Groups have no properties of a person.
+        "types": ["event"] if group_type_index_of(experiment.feature_flag.filters) is not None else BREAKDOWN_TYPES,
         "ways": BROKEN_DOWN_BY,
         "colors": {key: place for place, key in enumerate(keys)},
         "asked": {name: request.query_params.get(name, "") for name in ("breakdown", "of", "by")},
         "size": (WIDTH, HEIGHT),
+        "sides": (LEFT, RIGHT),
         "problem": look.problem,
     }
     if experiment.start_date is None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.flags.filters import JsonDict, groups_of, variants_of
-from app.pages.editing.rows import Row
+from app.pages.editing.rows import Row, as_json_number
 
 
 def read_rollout(filters: JsonDict, fields: Mapping[str, str], errors: dict[str, str]) -> JsonDict:
@@ -27,4 +27,4 @@ def _with_share(part: JsonDict, share: float | None) -> Any:  # noqa: ANN401  # 
     """Return a release condition or a variant with a percentage; an empty field leaves it as it is."""
     if share is None or share == part.get("rollout_percentage"):
         return part
-    return {**part, "rollout_percentage": int(share) if share.is_integer() else share}
+    return {**part, "rollout_percentage": as_json_number(share)}

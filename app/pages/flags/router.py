@@ -18,7 +18,7 @@ from app.http.query_params import read_text
 from app.http.request_body import validate
 from app.pages.code.snippets import write_snippets
 from app.pages.credentials import PREFIX, public_address
-from app.pages.dependencies import load_unit
+from app.pages.dependencies import load_group_type, load_unit_of
 from app.pages.flags.dependencies import ChangingFlagVisitDep, FlagVisitDep, is_running, load_flag
 from app.pages.flags.form import read_rollout
 from app.pages.flags.wording import describe_filters
@@ -30,11 +30,15 @@ router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute
 
 PAGE_ITEMS = 50
 _ACTIVE = {"yes": True, "no": False}
+_DONE = {
+    "yes": "The flag is changed. SDKs that evaluate by themselves take it over within their polling interval.",
+    "created": "The flag is created.",
+}
 
 
 @router.get("/{project_id}/flags/")
 async def show_flags(
-    request: Request, visit: FlagVisitDep, search: str = "", active: str = "", offset: str = ""
+    request: Request, visit: FlagVisitDep, search: str = "", active: str = "", offset: str = "", done: str = ""
 ) -> HTMLResponse:
     start = read_count(offset, 0, minimum=0)
     selection = FlagSelection(read_text(search), _ACTIVE.get(active))
@@ -48,6 +52,7 @@ async def show_flags(
         count=count,
         offset=start,
         step=PAGE_ITEMS,
+        done=bool(done),
         asked={"search": search, "active": active if active in _ACTIVE else ""},
     )
 
@@ -100,11 +105,17 @@ async def _show(
         status,
         visit=visit,
         flag=flag,
-        words=describe_filters(flag.filters, await load_unit(request, visit.project, flag)),
+        words=describe_filters(flag.filters, await load_unit_of(request, visit.project, flag)),
         experiments=[(one, current_status(one)) for one in experiments],
         is_running=is_running(experiments),
         fields=fields or {},
         errors=errors or {},
-        done="done" in request.query_params,
-        snippets=write_snippets(public_address(request), visit.project.api_token, flag.key, variant_keys(flag.filters)),
+        done=_DONE.get(request.query_params.get("done", ""), ""),
+        snippets=write_snippets(
+            public_address(request),
+            visit.project.api_token,
+            flag.key,
+            variant_keys(flag.filters),
+            await load_group_type(request, visit.project, flag),
+        ),
     )

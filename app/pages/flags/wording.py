@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from app.common.number_texts import format_chosen_share
 from app.flags.evaluation.conditions import parse_conditions
 from app.flags.filters import JsonDict, groups_of, variants_of
 from app.flags.holdouts import read_holdout
@@ -52,7 +53,9 @@ def describe_filters(filters: JsonDict, unit: str) -> FlagWords:
         unit=unit,
         releases=[_describe_release(group) for group in groups_of(filters)],
         variants=[_describe_variant(variant, known) for variant in variants_of(filters)],
-        held_out="" if holdout is None else f"{holdout.percentage:g} % are held out and get {holdout.variant}.",
+        held_out=""
+        if holdout is None
+        else f"{format_chosen_share(holdout.percentage / 100)} are held out and get {holdout.variant}.",
     )
 
 

@@ -1,24 +1,19 @@
 """The release conditions of a flag as fields of a form, and back."""
 
-import hashlib
 import json
 from typing import Any, Final
 
 from app.flags.filters import JsonDict, group_type_index_of, groups_of
 from app.flags.holdouts import replacing_holdout
 from app.pages.editing.conditions import read_condition, write_condition
-from app.pages.editing.rows import Fields, Row, as_one_line, count_rows, read_json_object, write_number
+from app.pages.editing.rows import Fields, Row, as_json_number, as_one_line, count_rows, read_json_object, write_number
+from app.pages.editing.staleness import version_of
 
 MOST_RELEASES: Final = 20
 MOST_CONDITIONS: Final = 20
 _MOST_ROWS: Final = 100  # of a kind: their places have two digits in names of fields
 _MOST_FIELDS: Final = 900  # a form has at most 1,000, with those of new rows
 _TOO_MANY: Final = "There are more conditions than the fields can hold: change them as JSON."
-
-
-def version_of(filters: JsonDict) -> str:
-    """Return what tells filters from those that somebody else stored meanwhile."""
-    return hashlib.sha256(json.dumps(filters, sort_keys=True).encode()).hexdigest()
 
 
 def write_releases(filters: JsonDict) -> dict[str, str]:
@@ -93,7 +88,7 @@ def _read_release(fields: Fields, prefix: str, group_type: int | None, errors: d
         release["properties"] = found
     share = row.number("rollout")
     if row.text("rollout") != shown["rollout"]:
-        release["rollout_percentage"] = int(share) if share is not None and share.is_integer() else share
+        release["rollout_percentage"] = None if share is None else as_json_number(share)
     for name in ("variant", "description"):
         if (text := as_one_line(row.text(name))) != shown[name]:
             release.pop(name, None)

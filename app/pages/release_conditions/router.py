@@ -16,10 +16,11 @@ from app.flags.schemas import FlagUpdate
 from app.http.dependencies import get_database
 from app.http.request_body import validate
 from app.pages.credentials import PREFIX
-from app.pages.dependencies import load_unit
+from app.pages.dependencies import load_unit_of
 from app.pages.editing.conditions import OPERATORS
 from app.pages.editing.dependencies import load_property_names
 from app.pages.editing.rows import Fields, count_rows, without_row
+from app.pages.editing.staleness import refuse_stale, version_of
 from app.pages.flags.dependencies import ChangingFlagVisitDep, is_running, load_flag
 from app.pages.reading_forms import read_form
 from app.pages.release_conditions.form import (
@@ -28,7 +29,6 @@ from app.pages.release_conditions.form import (
     fits_fields,
     read_filters,
     read_releases,
-    version_of,
     with_other_form,
     write_releases,
 )
@@ -38,10 +38,6 @@ from app.pages.visits import Visit
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
 
 _ROWS = re.compile(r"(add|remove)-(g|g\d{1,2}c)(\d{0,2})")
-_CHANGED_MEANWHILE = (
-    "This flag was changed by another person since this form was opened. Your input is kept: compare it with the flag, "
-    "and save again to replace what they changed."
-)
 
 
 @router.get("/{project_id}/flags/{flag_id}/conditions/")
@@ -63,8 +59,7 @@ async def change_conditions(request: Request, visit: ChangingFlagVisitDep, flag_
         return await _show(request, visit, flag, experiments, fields, errors, status=409)
     errors = {}
     try:
-        if version_of(flag.filters) != fields.get("seen"):
-            raise Conflict(_CHANGED_MEANWHILE)
+        refuse_stale(fields, version_of(flag.filters), "flag")
         reader = read_filters if asked == "json" else read_releases
         read = reader(flag.filters, fields, errors)
         if errors:
@@ -75,8 +70,7 @@ async def change_conditions(request: Request, visit: ChangingFlagVisitDep, flag_
         async with get_database(request).write() as session:
             flags = build_flags(session, visit.project.id)
             locked = await flags.get(flag_id, for_update=True)
-            if version_of(locked.filters) != fields["seen"]:
-                raise Conflict(_CHANGED_MEANWHILE)
+            refuse_stale(fields, version_of(locked.filters), "flag")
             await flags.update(locked, change, visit.user)
     except Conflict as conflict:
         fields = {**fields, "seen": version_of(flag.filters)}
@@ -129,5 +123,5 @@ async def _show(
         variants={"": "by the split", **{key: f"always {key}" for key in variant_keys(flag.filters)}},
         properties=await load_property_names(request, visit, subject),
         running=[one for one in experiments if current_status(one) in {"running", "exposure_frozen"}],
-        unit=await load_unit(request, visit.project, flag),
+        unit=await load_unit_of(request, visit.project, flag),
     )

@@ -1,6 +1,6 @@
 """The list of shared metrics, and the form of one. It sends what a client of `experiment_saved_metrics/` would."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.common import limits
 from app.common.errors import Conflict, ValidationFailed
+from app.common.nouns import PERSONS
 from app.common.timestamps import write_moment
 from app.db.models import SavedMetric
 from app.events.usage.repository import EventUsageQueries
@@ -20,9 +21,11 @@ from app.http.request_body import find_refusals, validate
 from app.pages.credentials import PREFIX
 from app.pages.dependencies import ChangingVisitDep, VisitDep
 from app.pages.editing import metrics
+from app.pages.editing.deletion import Deletion, ask_to_delete
 from app.pages.editing.dependencies import load_choices
 from app.pages.editing.documents import field_of_metric, new_reference
 from app.pages.editing.rows import Fields, Row, keep_text
+from app.pages.editing.staleness import refuse_stale, refuse_stale_deletion
 from app.pages.reading_forms import read_form
 from app.pages.routing import PageRoute, link_from, show
 from app.pages.visits import Visit
@@ -30,16 +33,10 @@ from app.pages.visits import Visit
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
 
 PAGE_ITEMS: Final = 50
-_KINDS: Final = {name: text for name, text in metrics.KINDS.items() if name not in metrics.OF_2022}
+_OFFERED: Final = {name: text for name, text in metrics.KINDS.items() if name not in metrics.OF_2022}
+_KINDS: Final = metrics.in_words(_OFFERED, PERSONS)
+_MATHS: Final = metrics.in_words(metrics.MATHS, PERSONS)
 _ROW: Final = "m0_"
-_CHANGED_MEANWHILE: Final = (
-    "This metric was changed by another person since this form was opened. Your input is kept: compare it with the "
-    "metric, and save again to replace what they changed."
-)
-_CHANGED_BEFORE_DELETION: Final = (
-    "This metric was changed by another person since you wanted to delete it. This is the changed one: delete it again "
-    "if you still want to."
-)
 
 
 @router.get("/{project_id}/metrics/")
@@ -94,7 +91,7 @@ async def change_saved_metric(request: Request, visit: ChangingVisitDep, saved_m
         body = validate(SavedMetricUpdate, document)
         async with get_database(request).write() as session:
             saved_metrics = build_saved_metrics(session, visit.project.id)
-            await saved_metrics.update(await _lock(saved_metrics, metric, fields, _CHANGED_MEANWHILE), body)
+            await saved_metrics.update(await _lock(saved_metrics, metric, fields, refuse_stale), body)
     except Conflict as conflict:
         fields = {**fields, "seen": write_moment(metric.updated_at)}
         return await _show(request, visit, fields, {"form": conflict.detail}, metric=metric, status=conflict.status)
@@ -106,23 +103,32 @@ async def change_saved_metric(request: Request, visit: ChangingVisitDep, saved_m
 async def _delete(request: Request, visit: Visit, metric: SavedMetric, fields: Fields) -> Response:
     """Ask whether to delete a metric, and do so after the answer."""
     if fields.get("sure") != "yes":
-        seen = fields.get("seen", "")
-        return await show(request, "saved_metric_delete.html", visit=visit, metric=metric, seen=seen)
+        link, project_id = link_from(request), visit.project.id
+        deletion = Deletion(
+            "shared metric",
+            metric.name,
+            ["It is gone for good.", "A metric that an experiment counts is not deleted."],
+            page=link("show_saved_metric", project_id=project_id, saved_metric_id=metric.id),
+            listed_at=link("show_saved_metrics", project_id=project_id),
+            list_title="Shared metrics",
+        )
+        return await ask_to_delete(request, visit, deletion, fields.get("seen", ""))
     try:
         async with get_database(request).write() as session:
             saved_metrics = build_saved_metrics(session, visit.project.id)
-            await saved_metrics.delete(await _lock(saved_metrics, metric, fields, _CHANGED_BEFORE_DELETION))
+            await saved_metrics.delete(await _lock(saved_metrics, metric, fields, refuse_stale_deletion))
     except (Conflict, ValidationFailed) as refusal:
         errors = {"form": refusal.detail}
         return await _show(request, visit, _write(metric), errors, metric=metric, status=refusal.status)
     return _back(request, visit)
 
 
-async def _lock(saved_metrics: SavedMetricService, metric: SavedMetric, fields: Fields, refusal: str) -> SavedMetric:
+async def _lock(
+    saved_metrics: SavedMetricService, metric: SavedMetric, fields: Fields, refuse: Callable[[Fields, str, str], None]
+) -> SavedMetric:
     """Return the metric for a change, unless it is another one than the form showed."""
     locked = await saved_metrics.get(str(metric.id), for_update=True)
-    if write_moment(locked.updated_at) != fields.get("seen"):
-        raise Conflict(refusal)
+    refuse(fields, write_moment(locked.updated_at), "metric")
     return locked
 
 
@@ -191,7 +197,8 @@ async def _show(
         events=events,
         properties=offered.properties,
         kinds=_KINDS,
-        maths=metrics.MATHS,
+        unit=PERSONS,
+        maths=_MATHS,
         max_steps=limits.FUNNEL_STEPS.value,
         row=_ROW,
     )

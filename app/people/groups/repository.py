@@ -8,7 +8,7 @@ from msgspec import Raw
 from sqlalchemy import Select, Text, and_, bindparam, cast, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.common.nouns import plural
+from app.common.nouns import GROUPS, PERSONS, plural
 from app.db.bulk import chunks
 from app.db.models import ActorKey, Group, GroupType
 from app.db.sizes import fitting_limit
@@ -44,9 +44,9 @@ class GroupRepository:
     async def unit(self, type_index: int | None) -> str:
         """Return what a flag assigns, in the plural: the name of a type of groups, or persons."""
         if type_index is None:
-            return "persons"
+            return PERSONS
         found = [name for name, index in (await self.type_indexes()).items() if index == type_index]
-        return plural(found[0]) if found else "groups"
+        return plural(found[0]) if found else GROUPS
 
     async def add_type(self, name: str, type_index: int) -> None:
         """Add a type, unless the name or the index is taken."""

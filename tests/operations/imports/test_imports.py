@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -230,6 +231,9 @@ async def test_the_page_takes_a_file_and_shows_what_became_of_it(
     assert (response.status_code, response.headers["location"]) == (303, path)
     page = Page(await visitor.browser.get(path))
     assert "<b>events</b>.ndjson completed 2 imported, 0 stored before" in page.text
+    [forget] = re.findall(r'action="([^"]*/cancel/)"', page.response.text)
+    assert (await visitor.browser.post(forget)).status_code == 303
+    assert "No imports yet" in Page(await visitor.browser.get(path)).text
     foreign = await visitor.browser.post(path + "upload/", files=files, headers={"origin": "https://evil.example"})
     assert foreign.status_code == 403
     assert (await visitor.browser.post(path + "upload/", data={"file": "text"})).status_code == 415

@@ -1,0 +1,1 @@
+"""The cohorts of a project, on the pages."""

@@ -1,0 +1,1 @@
+"""The form that creates flags, and changes what they are."""

@@ -1,0 +1,1 @@
+"""The holdouts of a project, on the pages."""

@@ -1,0 +1,1 @@
+"""The webhooks of a project, on the pages."""
