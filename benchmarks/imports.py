@@ -32,7 +32,6 @@ from app.events.appending.repository import NewEvent
 from app.events.imports.batches import BATCH_EVENTS
 from app.events.imports.files import SourceFile
 from app.events.imports.run import MOST_WORKERS, ImportOptions, ImportRun, usual_workers
-from app.events.appending.repository import NewEvent
 from app.operations.transfer.importing import prefer_the_database
 from benchmarks.workload import create_project, databases, generate
 
