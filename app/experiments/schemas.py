@@ -391,7 +391,8 @@ class ExperimentRead(ResponseBody):
     )
     verdict: VerdictRead | None = Field(
         description="What the data said last, from `decision/`: the background forms it within minutes, and forgets it "
-        "when the experiment changes, but not when it is archived. Late events and changes of shared "
-        "metrics, the flag or the project are followed within minutes while it runs, within an hour until 7 days after "
-        "its end, and by `decision/` alone from then on. Null until there is one, and where the data cannot be counted."
+        "when the experiment changes, but not when it is archived. Changes of shared metrics are followed within "
+        "minutes; late events and changes of the flag or the project within minutes while it runs, within an hour "
+        "until 7 days after its end, and by `decision/` alone from then on. Null until there is one, and where the "
+        "data cannot be counted."
     )
