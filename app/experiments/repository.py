@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, case, cast, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, Text, bindparam, case, cast, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute, contains_eager
 
@@ -16,7 +16,6 @@ from app.db.bulk import chunks
 from app.db.database import Database
 from app.db.models import Experiment, ExperimentNotice, ExperimentVerdict, FeatureFlag, SavedMetric, User, utc_now
 from app.db.sizes import size_of
-from app.db.upserts import insert_or_update
 from app.experiments.lifecycle import Status, status_of
 
 CHANGED_EXPERIMENTS = "changed_experiments"  # in a session's ``info``: whether its transaction changes experiments
@@ -27,19 +26,19 @@ Order: TypeAlias = Literal["created_at", "updated_at", "name", "start_date", "en
 CHANGING: Final[tuple[Status, ...]] = ("scheduled", "running", "paused", "exposure_frozen")
 
 _IS_RELEASED = FeatureFlag.active & ~FeatureFlag.deleted & Experiment.baseline_hold.is_(None)
-_NOW: Final = "now"  # the parameter of conditions on the status
-_AT = bindparam(_NOW, type_=Experiment.end_date.type)
-_HAS_ENDED = Experiment.start_date.is_not(None) & (Experiment.end_date <= _AT)
-_IS_OPEN = (Experiment.start_date <= _AT) & (Experiment.end_date.is_(None) | (Experiment.end_date > _AT))
+NOW: Final = "now"  # the parameter of conditions on the status
+_AT = bindparam(NOW, type_=Experiment.end_date.type)
+HAS_ENDED = Experiment.start_date.is_not(None) & (Experiment.end_date <= _AT)
+IS_OPEN = (Experiment.start_date <= _AT) & (Experiment.end_date.is_(None) | (Experiment.end_date > _AT))
 _HAS_NO_PAST_END = Experiment.start_date.is_(None) | Experiment.end_date.is_(None) | (Experiment.end_date > _AT)
 # The same as ``status_of``, in SQL.
 _STATUSES: Final[Mapping[Status, ColumnElement[bool]]] = {
     "draft": Experiment.start_date.is_(None),
     "scheduled": (Experiment.start_date > _AT) & (Experiment.end_date.is_(None) | (Experiment.end_date > _AT)),
-    "running": _IS_OPEN & _IS_RELEASED & Experiment.exposure_freeze.is_(None),
-    "paused": _IS_OPEN & ~_IS_RELEASED,
-    "exposure_frozen": _IS_OPEN & _IS_RELEASED & Experiment.exposure_freeze.is_not(None),
-    "stopped": _HAS_ENDED,
+    "running": IS_OPEN & _IS_RELEASED & Experiment.exposure_freeze.is_(None),
+    "paused": IS_OPEN & ~_IS_RELEASED,
+    "exposure_frozen": IS_OPEN & _IS_RELEASED & Experiment.exposure_freeze.is_not(None),
+    "stopped": HAS_ENDED,
 }
 
 
@@ -53,20 +52,6 @@ class ExperimentSelection:
     created_by_id: int | None = None
     order: Order = "created_at"
     is_descending: bool = True
-
-
-class VerdictsDue(NamedTuple):
-    """From when on verdicts are too old, by when the data were looked at last.
-
-    ``of_open``: of experiments that run. ``of_ended``: of those that ended after ``ended_lately``, and of those whose
-    data could not be counted. Verdicts from before their experiment's end are due anyway, and so are those of the
-    time ``ahead``, when a clock was wrong.
-    """
-
-    of_open: dt.datetime
-    of_ended: dt.datetime
-    ended_lately: dt.datetime
-    ahead: dt.datetime
 
 
 class ExperimentRecord(NamedTuple):
@@ -218,11 +203,11 @@ class ExperimentQueries:
         return [row[0] for row in await self._database.fetch(query, self._bound(selection, limit, offset))]
 
     def _bound(self, selection: ExperimentSelection, limit: int, offset: int) -> dict[str, object]:
-        now = {_NOW: utc_now()} if selection.status or selection.order in {"duration", "status"} else {}
+        now = {NOW: utc_now()} if selection.status or selection.order in {"duration", "status"} else {}
         return {"project_id": self._project_id, "limit": limit, "offset": offset, **now}
 
     async def count(self, selection: ExperimentSelection) -> int:
-        now = {_NOW: utc_now()} if selection.status else {}
+        now = {NOW: utc_now()} if selection.status else {}
         [(count,)] = await self._database.fetch(_count_of(selection), {"project_id": self._project_id, **now})
         return count
 
@@ -280,68 +265,23 @@ class ExperimentRepository:
 
     async def running(self) -> Sequence[Experiment]:
         """Return the experiments that have started, have not ended and are not archived."""
-        query = self._select().where(_IS_OPEN, ~Experiment.archived)
-        found = await self._session.scalars(query, {_NOW: utc_now()})
+        query = self._select().where(IS_OPEN, ~Experiment.archived)
+        found = await self._session.scalars(query, {NOW: utc_now()})
         return await self._load_saved_metrics(found.all())
 
     async def watched(self, now: dt.datetime) -> Sequence[Experiment]:
         """Return the experiments that run, and those that webhooks last knew in a status that time or a flag ends."""
         known = select(ExperimentNotice.experiment_id).where(ExperimentNotice.status.in_(CHANGING))
-        is_watched = (_IS_OPEN & ~Experiment.archived) | Experiment.id.in_(known)
-        found = await self._session.scalars(self._select().where(is_watched).order_by(Experiment.id), {_NOW: now})
+        is_watched = (IS_OPEN & ~Experiment.archived) | Experiment.id.in_(known)
+        found = await self._session.scalars(self._select().where(is_watched).order_by(Experiment.id), {NOW: now})
         return await self._load_saved_metrics(found.all())
 
     async def automated(self, now: dt.datetime) -> Sequence[Experiment]:
         """Return the experiments with a schedule or circuit breakers that have not ended and are not archived."""
         planned = Experiment.scheduling_config.is_not(None) | Experiment.circuit_breakers.is_not(None)
         query = self._select().where(planned, ~Experiment.archived, _HAS_NO_PAST_END).order_by(Experiment.id)
-        found = await self._session.scalars(query, {_NOW: now})
+        found = await self._session.scalars(query, {NOW: now})
         return await self._load_saved_metrics(found.all())
-
-    async def undecided(self, now: dt.datetime, due: VerdictsDue) -> Sequence[Experiment]:
-        """Return the started experiments that were not looked at for a verdict, or not lately: those first."""
-        is_old = _IS_OPEN & (ExperimentVerdict.decided_at < due.of_open)
-        is_early = _HAS_ENDED & (ExperimentVerdict.decided_at < Experiment.end_date)
-        may_change = ExperimentVerdict.document.is_(None) | (Experiment.end_date > due.ended_lately)
-        is_late = may_change & (ExperimentVerdict.decided_at < due.of_ended)
-        is_ahead = ExperimentVerdict.decided_at > due.ahead
-        wanted = ExperimentVerdict.experiment_id.is_(None) | is_old | is_early | is_late | is_ahead
-        query = (
-            self._select()
-            .outerjoin(ExperimentVerdict, ExperimentVerdict.experiment_id == Experiment.id)
-            .where(Experiment.start_date <= _AT, wanted)
-            .order_by(ExperimentVerdict.decided_at.asc().nulls_first(), Experiment.id)
-        )
-        found = await self._session.scalars(query, {_NOW: now})
-        return await self._load_saved_metrics(found.all())
-
-    async def keep_verdict(
-        self, experiment_id: int, verdict: Mapping[str, Any] | None, now: dt.datetime, due: VerdictsDue
-    ) -> None:
-        """Store a verdict that was formed of the data of a moment, unless a later one is stored."""
-        values = {"document": verdict, "decided_at": now}
-        is_earlier = (ExperimentVerdict.decided_at <= now) | (ExperimentVerdict.decided_at > due.ahead)
-        key = {ExperimentVerdict.experiment_id: experiment_id}
-        await insert_or_update(self._session, ExperimentVerdict, key, values, where=is_earlier)
-
-    async def put_off_verdict(self, experiment_id: int, now: dt.datetime) -> None:
-        """Look at an experiment with a verdict later, as if it were formed now.
-
-        One without, and one whose verdict is from before its end, is looked at soon: that is not followed for good.
-        """
-        has_ended_since = (
-            select(Experiment.id)
-            .where(Experiment.id == experiment_id, Experiment.end_date <= now)
-            .where(Experiment.end_date > ExperimentVerdict.decided_at)
-            .exists()
-        )
-        await self._session.execute(
-            update(ExperimentVerdict)
-            .where(ExperimentVerdict.experiment_id == experiment_id, ExperimentVerdict.decided_at < now)
-            .where(~has_ended_since)
-            .values(decided_at=now)
-            .execution_options(synchronize_session=False)
-        )
 
     async def forget_verdict(self, experiment_id: int) -> None:
         await self._session.execute(

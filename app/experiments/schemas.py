@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
@@ -43,7 +43,9 @@ from app.http.fields import (
 )
 from app.http.schemas import RequestBody, ResponseBody, StrictBody
 from app.metrics.queries.metric_conditions import check_conditions, check_secondary_conditions
+from app.metrics.queries.typed.breakdown_filter import BreakdownFilter
 from app.metrics.queries.typed.conditions import check_typed_conditions
+from app.metrics.queries.typed.copied import OF_SAVED_METRIC, Copied
 from app.metrics.queries.typed.schemas import ExposureCriteria, TypedMetric
 
 _PARAMETERS_SCHEMA = WithJsonSchema(
@@ -116,7 +118,11 @@ _METRICS_SECONDARY = "As `metrics`; they decide nothing unless they are guardrai
 _LEADING = "Without `filters`, and a target among `metrics`, the first `primary` one is the target metric."
 
 
-class SavedMetricMetadata(StrictBody):
+class SavedMetricMetadata(BreakdownFilter):
+    """How the experiment counts it: `breakdowns` take the place of those of the metric's definition."""
+
+    copied: ClassVar[Copied] = OF_SAVED_METRIC
+
     type: Literal["primary", "secondary"] = Field(default="secondary", description=_LEADING)
 
 
@@ -391,7 +397,8 @@ class ExperimentRead(ResponseBody):
     )
     verdict: VerdictRead | None = Field(
         description="What the data said last, from `decision/`: the background forms it within minutes, and forgets it "
-        "when the experiment changes, but not when it is archived. Late events and changes of shared "
-        "metrics, the flag or the project are followed within minutes while it runs, within an hour until 7 days after "
-        "its end, and by `decision/` alone from then on. Null until there is one, and where the data cannot be counted."
+        "when the experiment changes, but not when it is archived. Changes of shared metrics are followed within "
+        "minutes; late events and changes of the flag or the project within minutes while it runs, within an hour "
+        "until 7 days after its end, and by `decision/` alone from then on. Null until there is one, and where the "
+        "data cannot be counted."
     )

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from pydantic import JsonValue
 
-from app.db.models import Experiment
+from app.db.models import Experiment, SavedMetric
 from app.metrics.queries.parsing import define_target
 
 TypedBody: TypeAlias = Mapping[str, JsonValue]
@@ -13,8 +13,18 @@ TypedBody: TypeAlias = Mapping[str, JsonValue]
 
 def typed_bodies(experiment: Experiment) -> list[TypedBody]:
     """Return the typed metrics of an experiment: its own, its secondary ones, and the saved ones that it names."""
-    saved = [{**metric.query, "name": metric.name} for metric in experiment.saved_metrics]
+    links = {link["id"]: link.get("metadata", {}) for link in experiment.saved_metrics_ids or ()}
+    saved = [_saved_body(metric, links.get(metric.id, {})) for metric in experiment.saved_metrics]
     return [*(experiment.metrics or ()), *(experiment.metrics_secondary or ()), *saved]
+
+
+def _saved_body(metric: SavedMetric, metadata: TypedBody) -> TypedBody:
+    """Return a saved metric as the experiment counts it: broken down by what the experiment says, if it does."""
+    body = {**metric.query, "name": metric.name}
+    if not metadata.get("breakdowns"):
+        return body
+    own = {name: metadata[name] for name in ("breakdowns", "breakdown_limit") if name in metadata}
+    return {**body, "breakdownFilter": own}
 
 
 def target_place(experiment: Experiment, bodies: Sequence[TypedBody]) -> int | None:

@@ -250,6 +250,26 @@ async def test_copied_statistics_that_cannot_be_honored_are_refused(
     assert (refused.status_code, refused.json()["attr"]) == (400, attr), refused.text
 
 
+async def test_experiment_says_what_its_shared_metric_is_broken_down_by(service: Service) -> None:
+    saved = (await service.post("/experiment_saved_metrics/", {"name": "Orders", "query": FUNNEL})).json()
+    of_link = {
+        "type": "primary",
+        "breakdowns": [{"property": "$os", "type": "event"}],
+        "breakdownAttributionType": None,
+    }
+    links = [{"id": saved["id"], "metadata": of_link}]
+    created = await service.post("/experiments/", {**COPIED, "metrics": [], "saved_metrics_ids": links})
+    assert created.status_code == 201, created.text
+    await service.capture(opened("ann", "test", "Safari"))
+
+    metrics = (await service.read(f"/experiments/{created.json()['id']}/analysis/"))["metrics"]
+
+    assert [one["breakdown"] and one["breakdown"]["property"] for one in metrics] == ["$os", None]
+    refused = [{"id": saved["id"], "metadata": {**of_link, "breakdownAttributionType": "step"}}]
+    answer = await service.patch(f"/experiments/{created.json()['id']}/", {"saved_metrics_ids": refused})
+    assert answer.json()["attr"] == "saved_metrics_ids__0__metadata__breakdownAttributionType"
+
+
 @pytest.mark.one_database
 async def test_excluded_variants_are_not_passed_over_where_posthog_writes_them(service: Service) -> None:
     excluded = {"excluded_variants": ["test"]}

@@ -152,6 +152,29 @@ async def test_verdict_from_before_the_end_is_followed_until_one_from_after_it(
     assert early["decided_at"] < ended["end_date"] < (await service.read(path))["verdict"]["decided_at"]
 
 
+async def test_changed_shared_metric_changes_the_verdict_on_what_has_ended_long_ago(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bought, viewed_it = ({"metric_type": "mean", "source": {"kind": "EventsNode", "event": one}} for one in "ab")
+    saved = (await service.post("/experiment_saved_metrics/", {"name": "Bought", "query": bought})).json()
+    await service.create_experiment(feature_flag_key="other")
+    ended = await service.create_experiment(filters={}, saved_metrics_ids=[{"id": saved["id"]}])
+    assert [await form_verdicts(database, service) for _ in range(2)] == [2, 0]
+    path = f"/experiments/{ended['id']}/"
+    before = (await service.read(path))["verdict"]
+
+    await service.patch(f"/experiment_saved_metrics/{saved['id']}/", {"name": "Viewed", "query": viewed_it})
+
+    async def fail(*_: object) -> None:
+        raise StillCounting
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ScorecardService, "decision", fail)
+        assert [await form_verdicts(database, service) for _ in range(2)] == [1, 1]
+    assert [await form_verdicts(database, service) for _ in range(2)] == [1, 0]
+    assert (await service.read(path))["verdict"]["decided_at"] > before["decided_at"]
+
+
 async def test_verdict_of_a_clock_that_was_ahead_is_formed_again(service: Service, database: Database) -> None:
     await service.create_experiment(end_date=None)
     now = utc_now()

@@ -10,8 +10,9 @@ from app.common import limits
 from app.common.errors import AppError, Unavailable
 from app.db.database import Database
 from app.db.models import Experiment
-from app.experiments.repository import ExperimentRepository, VerdictsDue
+from app.experiments.repository import ExperimentRepository
 from app.experiments.scorecard.service import ScorecardService
+from app.experiments.verdicts.repository import VerdictRepository, VerdictsDue
 from app.experiments.verdicts.schemas import VerdictRead
 
 logger = logging.getLogger("abacus")
@@ -19,7 +20,7 @@ logger = logging.getLogger("abacus")
 # A verdict that is older is formed again while the experiment runs.
 SECONDS_BETWEEN_VERDICTS: Final = 300
 # So is, after a longer while, one of an experiment that has ended lately, and a missing one: late events and changes of
-# shared metrics, the flag and the project reach both.
+# the flag and the project reach both.
 SECONDS_BETWEEN_LATE_VERDICTS: Final = 3600
 DAYS_OF_LATE_VERDICTS: Final = 7
 
@@ -35,21 +36,25 @@ class VerdictUpkeep:
     async def steps(self, now: dt.datetime) -> AsyncGenerator[None]:
         """Look at one experiment after the other, and pause after each. An error of one does not stop the others."""
         async with self._database.read() as session:
-            experiments = await ExperimentRepository(session, self._project_id).undecided(now, _due(now))
-        for experiment in experiments:
+            undecided = await VerdictRepository(session, self._project_id).undecided(now, _due(now))
+        for experiment_id in undecided:
             try:
-                await self._look_at(experiment, now)
+                await self._look_at(experiment_id, now)
             except Exception:
-                logger.exception("the verdict on experiment %d could not be kept", experiment.id)
+                logger.exception("the verdict on experiment %d could not be kept", experiment_id)
             yield
 
-    async def _look_at(self, experiment: Experiment, now: dt.datetime) -> None:
+    async def _look_at(self, experiment_id: int, now: dt.datetime) -> None:
+        async with self._database.read() as session:
+            experiment = await ExperimentRepository(session, self._project_id).get(experiment_id)
+        if experiment is None or experiment.start_date is None:  # it was deleted or reset meanwhile
+            return
         try:
             verdict = await self._form(experiment, now)
         except (Unavailable, TimeoutError) as error:  # which says nothing about the experiment
             logger.debug("the verdict on experiment %d is left as it is: %s", experiment.id, error)
             async with self._database.write(durable=False) as session:
-                await ExperimentRepository(session, self._project_id).put_off_verdict(experiment.id, now)
+                await VerdictRepository(session, self._project_id).put_off(experiment.id, now, _due(now))
         else:
             await self._keep(experiment, verdict, now)
 
@@ -76,10 +81,9 @@ class VerdictUpkeep:
     async def _keep(self, experiment: Experiment, verdict: dict[str, Any] | None, now: dt.datetime) -> None:
         """Store a verdict, unless the experiment has changed since."""
         async with self._database.write(durable=False) as session:
-            experiments = ExperimentRepository(session, self._project_id)
-            current = await experiments.get(experiment.id, for_update=True)
+            current = await ExperimentRepository(session, self._project_id).get(experiment.id, for_update=True)
             if current is not None and current.updated_at == experiment.updated_at:
-                await experiments.keep_verdict(experiment.id, verdict, now, _due(now))
+                await VerdictRepository(session, self._project_id).keep(experiment.id, verdict, now, _due(now))
 
 
 def _due(now: dt.datetime) -> VerdictsDue:

@@ -33,9 +33,10 @@ class Copied:
     elsewhere: Set[str] = frozenset()
 
 
+_ATTRIBUTION: Mapping[str, Values] = {"breakdownAttributionType": (), "breakdownAttributionValue": ()}
 OF_METRIC = Copied(
     ignored=_BOOKKEEPING | {"isSharedMetric", "sharedMetricId"},
-    neutral={"breakdownAttributionType": (), "breakdownAttributionValue": ()},
+    neutral=_ATTRIBUTION,
     elsewhere=frozenset(
         {
             *("source", "lower_bound_percentile", "upper_bound_percentile", "ignore_zeros", "threshold"),
@@ -73,6 +74,7 @@ OF_BREAKDOWN_FILTER = Copied(
         "breakdown_type": ("event", "person"),  # whose property `breakdown` is
     }
 )
+OF_SAVED_METRIC = Copied(neutral={**OF_BREAKDOWN_FILTER.neutral, **_ATTRIBUTION})
 OF_BREAKDOWN = Copied(neutral={"group_type_index": (), "histogram_bin_count": (), "normalize_url": (False,)})
 
 
