@@ -79,14 +79,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    spared = []
+    spared, kept = list[pytest.Item](), list[pytest.Item]()
     for item in items:
         if is_fast(item):
             item.add_marker("fast")
-        if is_spared(item) and not os.environ.get(EVERYTHING):
-            spared.append(item)
+        (spared if is_spared(item) and not os.environ.get(EVERYTHING) else kept).append(item)
     config.hook.pytest_deselected(items=spared)
-    items[:] = [item for item in items if item not in set(spared)]
+    items[:] = kept
 
 
 def pytest_collection_finish() -> None:
