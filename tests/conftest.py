@@ -1,8 +1,11 @@
 """Every behavior test runs on SQLite and on PostgreSQL. Most share a database and have a project of their own in it.
 
+``one_database`` runs a test on one of them, unless all has to be tested: others send PostgreSQL the same statements.
+In a module that is marked so, ``each_database`` marks those that run on both.
+
 ``clickhouse`` runs a test on PostgreSQL with ClickHouse as well: under TEST_EVERYTHING, or ``clickhouse("always")``.
 
-``own_database`` gives a test a new database; ``one_database`` runs it on one of them, unless all has to be tested.
+``own_database`` gives a test a new database.
 """
 
 import asyncio
@@ -30,6 +33,7 @@ from app.db.database import Database
 from app.settings import Settings
 from tests.support.application import application as build_application
 from tests.support.clickhouse import ClickHouseServer
+from tests.support.compiled_once import share_compiled_statements
 from tests.support.examples import CI, DEV
 from tests.support.postgresql import PostgresServer
 from tests.support.programs import EVERYTHING
@@ -42,6 +46,8 @@ hypothesis.settings.register_profile("dev", deadline=None, max_examples=DEV)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=CI, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get(EVERYTHING) else "dev")
 
+share_compiled_statements()
+
 SERVER_OF_ALL = pytest.StashKey[PostgresServer]()
 DATABASES = ("sqlite", "postgresql")
 # The address of ClickHouse for databases that have it beside them.
@@ -50,7 +56,7 @@ DATABASE_FIXTURES = {"database_url", "postgresql", "sqlite_template"}
 MEMORY_OF_DATABASES = 2**30  # bytes free; all tests leave a hundredth of it in the database that they share
 SLOW_MARKERS = ("clients", "browser", "exhaustive", "growth", "system")
 # What a module has imported that starts processes or prepares databases without these fixtures.
-SLOW_IMPORTS = {"subprocess", "migrations", "PostgresServer", "sqlite3", "serving"}
+SLOW_IMPORTS = {"subprocess", "migrations", "PostgresServer", "sqlite3", "serving", "Forked"}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -73,14 +79,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    spared = []
+    spared, kept = list[pytest.Item](), list[pytest.Item]()
     for item in items:
         if is_fast(item):
             item.add_marker("fast")
-        if is_spared(item) and not os.environ.get(EVERYTHING):
-            spared.append(item)
+        (spared if is_spared(item) and not os.environ.get(EVERYTHING) else kept).append(item)
     config.hook.pytest_deselected(items=spared)
-    items[:] = [item for item in items if item not in set(spared)]
+    items[:] = kept
 
 
 def pytest_collection_finish() -> None:
@@ -106,7 +111,7 @@ def is_spared(item: pytest.Item) -> bool:
     if given == "clickhouse":
         marker = item.get_closest_marker("clickhouse")
         return marker is not None and "always" not in marker.args
-    marker = item.get_closest_marker("one_database")
+    marker = item.get_closest_marker("one_database") if item.get_closest_marker("each_database") is None else None
     wanted = marker.args[0] if marker is not None and marker.args else "sqlite"
     return marker is not None and given is not None and given != wanted
 

@@ -155,6 +155,7 @@ def test_prefix_works_whether_the_proxy_strips_it_or_not(environment: dict[str, 
             assert page["previous"] == f"{address}/abacus/api/projects/?limit=100"
 
 
+@pytest.mark.everything  # workers that share metrics cannot be forked: each imports the application
 def test_each_worker_reports_the_metrics_of_all_workers(postgresql: PostgresServer, postgresql_template: str) -> None:
     run_apart(postgresql.create_database("workers", template=postgresql_template))
     environment = {

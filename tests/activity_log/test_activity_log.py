@@ -6,6 +6,8 @@ from app.activity_log.changes import ABSENT, State, changes_between
 from tests.experiments.test_lifecycle import BODIES, act, acted
 from tests.support.service import Json, Service
 
+pytestmark = pytest.mark.one_database
+
 
 async def activities(service: Service, path: str) -> list[Json]:
     """Return what the log says, oldest first."""
@@ -108,7 +110,6 @@ async def test_log_comes_in_pages_newest_first(service: Service) -> None:
     assert page["next"].endswith("/experiments/activity/?limit=2&offset=2")
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     "path", ["experiments/999", "experiments/abc", "feature_flags/999", "feature_flags/abc", "experiments/-1"]
 )
@@ -118,7 +119,6 @@ async def test_missing_object_has_no_log(service: Service, path: str) -> None:
     assert (await service.get(f"/{path}/activity/")).status_code == 404
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 async def test_log_cannot_be_changed(service: Service, method: str) -> None:
     experiment = await service.create_experiment()

@@ -14,6 +14,8 @@ from tests.flags.evaluation.asking import create_flag, values
 from tests.support.programs import ROOT
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 PAGE = (ROOT / "docs/reference/filters.md").read_text()
 EVERYWHERE, IN_FLAGS = PAGE.split("## Where flags differ")
 ROW = re.compile(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\|$", re.MULTILINE)

@@ -9,6 +9,7 @@ from app.common import limits
 from tests.support.service import Service, event
 
 
+@pytest.mark.one_database
 async def test_event_is_shown_with_its_person(service: Service) -> None:
     await service.capture(
         event(
@@ -49,6 +50,7 @@ async def test_event_is_shown_with_its_person(service: Service) -> None:
     }
 
 
+@pytest.mark.one_database
 async def test_event_of_a_merged_person_shows_who_it_is_today(service: Service) -> None:
     await service.capture(event("visit", "device"), event("visit", "ann"))
     await service.capture(event("$identify", "ann", properties={"$anon_distinct_id": "device"}))
@@ -111,6 +113,7 @@ async def test_invalid_query_parameter_is_refused(service: Service, address: str
     assert (await service.get(address)).status_code == 400
 
 
+@pytest.mark.one_database
 async def test_person_is_found_by_any_of_its_ids(service: Service) -> None:
     await service.capture(event("$identify", "ann", properties={"$anon_distinct_id": "device"}), event("visit", "bob"))
 
@@ -197,6 +200,7 @@ async def test_filter_of_events_that_is_not_understood_is_refused(service: Servi
     assert (refused.status_code, refused.json()["attr"]) == (400, "properties"), refused.text
 
 
+@pytest.mark.one_database
 async def test_list_ends_a_page_where_enough_bytes_were_tested(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

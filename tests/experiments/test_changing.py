@@ -7,6 +7,8 @@ from tests.experiments.test_creating import COUNTRY, DEFAULT_VARIANTS, GROUP, PE
 from tests.support.service import FUNNEL, TREND, Json, Service
 from tests.support.stored_experiments import only_flag
 
+pytestmark = pytest.mark.one_database
+
 SPLIT = {"feature_flag_variants": DEFAULT_VARIANTS}
 PLAN = {"key": "plan", "type": "person", "value": ["pro"]}
 OTHER_VARIANTS = "Can't update feature_flag_variants on Experiment"
@@ -18,7 +20,6 @@ async def patched(service: Service, experiment: Json, **changes: object) -> Json
     return response.json()
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     "changes",
     [
@@ -54,7 +55,6 @@ async def test_first_start_launches(service: Service, database: Database) -> Non
     assert (await only_flag(database, service))["active"] is True
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     "changes",
     [
@@ -75,7 +75,6 @@ async def test_ending_archiving_and_moving_the_start_leave_the_flag_alone(
     assert await only_flag(database, service) == before
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("filters", "groups", "index"),
     [
@@ -108,7 +107,6 @@ RAMPED = [{"properties": [COUNTRY], "rollout_percentage": 5}]
 STEPS = [*RAMPED, {"properties": [], "rollout_percentage": 1, "variant": "test"}]
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("at_first", "stored", "sent"),
     [
@@ -152,7 +150,6 @@ async def test_group_participants_need_their_aggregation(service: Service) -> No
     assert response.json()["detail"] == PERSONS_ONLY
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     "variants",
     [
@@ -171,7 +168,6 @@ async def test_same_split_may_be_sent_again_with_other_names_and_order(
     assert (await only_flag(database, service))["filters"]["multivariate"] == {"variants": DEFAULT_VARIANTS}
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     "variants",
     [
@@ -205,7 +201,6 @@ async def test_same_key_may_be_sent_again(service: Service) -> None:
     assert (await patched(service, experiment, feature_flag_key=" checkout "))["feature_flag_key"] == "checkout"
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("changes", "code", "detail", "attr"),
     [
@@ -251,7 +246,6 @@ RULES_IN_ORDER: list[tuple[dict[str, object], str]] = [
 ]
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("first", range(len(RULES_IN_ORDER)))
 async def test_rules_of_a_change_are_checked_in_their_order(service: Service, first: int) -> None:
     experiment = await service.create_experiment()
@@ -307,6 +301,7 @@ async def test_change_can_be_bound_to_the_state_it_was_made_for(service: Service
     assert (await service.request("DELETE", path, headers={"If-Match": f'"other", {current}'})).status_code == 204
 
 
+@pytest.mark.each_database
 async def test_one_of_simultaneous_changes_succeeds(service: Service) -> None:
     experiment = await service.create_experiment()
     path = f"/experiments/{experiment['id']}/"

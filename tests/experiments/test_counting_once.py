@@ -13,6 +13,8 @@ from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from tests.support.service import FUNNEL, TREND, Json, Service, event, exposure, sign_in
 
+pytestmark = pytest.mark.one_database
+
 SECONDARY = {"filters": {"insight": "TRENDS", "events": [{"id": "purchase", "type": "events"}]}}
 
 

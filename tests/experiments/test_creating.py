@@ -6,6 +6,8 @@ from app.db.models import FeatureFlag
 from tests.support.service import FUNNEL, Service
 from tests.support.stored_experiments import flags, only_flag
 
+pytestmark = pytest.mark.one_database
+
 COUNTRY = {"key": "country", "value": ["NL"], "operator": "exact", "type": "person"}
 GROUP = {"key": "plan", "value": "paid", "type": "group", "group_type_index": 0}
 DEFAULT_VARIANTS = [
@@ -101,7 +103,6 @@ async def test_flag_of_an_experiment_is_active_once_it_has_started(
     }
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("filters", "participants"),
     [
@@ -124,7 +125,6 @@ async def test_properties_of_the_filters_are_the_participants(
     }
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     "parameters",
     [variants(100), variants(12.5, 87.5), variants(*[10] * 10), variants(0, 100)],
@@ -138,7 +138,6 @@ async def test_variants_are_copied_to_the_flag_word_for_word(
     assert multivariate == {"variants": parameters["feature_flag_variants"]}
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -223,7 +222,6 @@ REFUSED_BODIES = [
 ]
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(("changes", "code", "detail", "attr"), REFUSED_BODIES)
 async def test_refused_experiment_leaves_no_flag(
     service: Service, database: Database, changes: dict[str, object], code: str, detail: str, attr: str | None
@@ -260,6 +258,7 @@ async def test_taken_key_is_refused(service: Service) -> None:
     assert (await service.read("/experiments/"))["count"] == 1
 
 
+@pytest.mark.each_database
 async def test_keys_differ_by_case(service: Service) -> None:
     await service.create_experiment(feature_flag_key="checkout")
 

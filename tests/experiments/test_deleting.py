@@ -1,6 +1,10 @@
+import pytest
+
 from app.db.database import Database
 from tests.support.service import Service
 from tests.support.stored_experiments import flags
+
+pytestmark = pytest.mark.one_database
 
 
 async def test_deleted_experiment_is_gone(service: Service) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.service import TREND, Json, Service, event, exposure
 
+pytestmark = pytest.mark.one_database
+
 END = "2022-11-05T00:00:00Z"
 THIRDS = {"blue": 50, "green": 25, "red": 25}
 METRIC = {"metric_type": "mean", "source": {"kind": "EventsNode", "event": "purchase"}}
@@ -72,7 +74,6 @@ async def test_flag_that_another_experiment_uses_stays_when_its_own_is_deleted(s
     assert not (await service.read(f"/feature_flags/{own['feature_flag']}/"))["deleted"]
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("fields", "attr"),
     [
@@ -150,7 +151,6 @@ async def launched_without_control(service: Service, **fields: Any) -> Json:
     return made.json()
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(("config", "baseline"), [({}, "blue"), ({"baseline_variant_key": "red"}, "red")])
 async def test_flag_without_control_is_compared_with_the_baseline(
     service: Service, config: dict[str, Any], baseline: str
@@ -180,6 +180,7 @@ async def test_draft_on_a_flag_without_control_is_launched(service: Service) -> 
     assert (await service.read(f"/feature_flags/{draft['feature_flag']}/"))["active"]
 
 
+@pytest.mark.each_database
 async def test_excluded_variant_is_exposed_and_not_compared(service: Service) -> None:
     experiment = await launched_without_control(service)
     path = f"/experiments/{experiment['id']}"
@@ -200,7 +201,6 @@ async def test_excluded_variant_is_exposed_and_not_compared(service: Service) ->
     assert "SRM" not in {finding["code"] for finding in health["findings"]}
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("config", "detail"),
     [

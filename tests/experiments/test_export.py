@@ -12,6 +12,8 @@ from app.common import limits
 from tests.accounts.auth.test_scopes import with_scopes
 from tests.support.service import FUNNEL, Json, Service, event, exposure
 
+pytestmark = pytest.mark.one_database
+
 TREND: Json = {"insight": "TRENDS", "events": [{"id": "purchase", "type": "events", "order": 0}]}
 
 
@@ -137,7 +139,6 @@ async def test_timeseries_are_those_of_all_metrics_or_of_one(service: Service) -
     assert len({one["day"] for one in weekly}) == 3
 
 
-@pytest.mark.one_database
 async def test_what_cannot_be_exported_is_refused(service: Service) -> None:
     path = await running(service)
     draft = await service.create_experiment(feature_flag_key="draft", start_date=None, end_date=None)
@@ -166,7 +167,6 @@ async def test_what_cannot_be_exported_is_refused(service: Service) -> None:
     assert accepting.status_code == 200
 
 
-@pytest.mark.one_database
 async def test_file_has_a_limited_number_of_participants(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     path = await running(service)
     monkeypatch.setattr(limits, "EXPORTED_PERSONS", replace(limits.EXPORTED_PERSONS, value=5))

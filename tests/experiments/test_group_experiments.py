@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 USED = {"control": 3, "test": 7}  # companies of ten
 PERSONS = 10

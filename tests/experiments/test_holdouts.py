@@ -4,6 +4,8 @@ import pytest
 
 from tests.support.service import TREND, Json, Service, event, exposure
 
+pytestmark = pytest.mark.one_database
+
 END = "2022-11-05T00:00:00Z"
 MEAN = {
     "metric_type": "mean",
@@ -74,6 +76,7 @@ async def test_flag_of_an_experiment_holds_its_holdout_back_everywhere(service: 
     assert seen["h1"] in {"control", "test"}
 
 
+@pytest.mark.each_database
 async def test_holdout_of_a_draft_changes_and_is_locked_by_the_launch(service: Service) -> None:
     first, second = await hold(service), await hold(service, 10)
     draft = await service.create_experiment(start_date=None, end_date=None, holdout_id=first["id"])
@@ -101,6 +104,7 @@ async def test_holdout_of_a_draft_changes_and_is_locked_by_the_launch(service: S
     assert "holdout" not in (await flag_of(service, draft))["filters"]
 
 
+@pytest.mark.each_database
 async def test_percentage_changes_for_drafts_only_and_holdout_in_use_stays(service: Service) -> None:
     holdout = await hold(service)
     path = f"/experiment_holdouts/{holdout['id']}/"

@@ -17,6 +17,8 @@ from tests.support.examples import examples
 from tests.support.service import FUNNEL, TREND, Json, Service
 from tests.support.stored_experiments import flags, only_flag
 
+pytestmark = pytest.mark.one_database
+
 AHEAD = "2199-01-01T00:00:00Z"
 NOT_STARTED = "Experiment has not started yet."
 NOT_LAUNCHED = "Experiment has not been launched yet."
@@ -144,6 +146,7 @@ async def test_shipped_variant_is_released_to_everyone_and_old_conditions_stay(
     assert answer["flags"]["checkout"]["variant"] == "test"
 
 
+@pytest.mark.each_database
 async def test_resetting_makes_a_draft_and_leaves_the_flag_alone(service: Service, database: Database) -> None:
     draft = await service.create_experiment(start_date=None, end_date=None)
     await acted(service, draft, "launch")
@@ -190,7 +193,6 @@ async def test_duplicate_is_a_draft_with_a_flag_of_its_own(service: Service, dat
     assert (await flags(database, service))[1]["active"] is False
 
 
-@pytest.mark.one_database
 async def test_duplicate_has_the_ramp_and_the_circuit_breakers_of_its_metrics(service: Service) -> None:
     bought = {"metric_type": "mean", "source": {"kind": "EventsNode", "event": "purchase"}}
     rule = {"direction": "decrease", "threshold_relative": 0.1, "action": "pause"}
@@ -229,7 +231,6 @@ async def test_longest_name_and_key_can_be_duplicated(service: Service) -> None:
     assert (len(copy.json()["name"]), len(copy.json()["feature_flag_key"])) == (400, 400)
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("status", "action", "detail"),
     [
@@ -278,7 +279,6 @@ async def test_archived_experiment_is_neither_archived_again_nor_launched(servic
     assert (await act(service, ended, "launch")).json() == refusal("Experiment is archived.")
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("keys", [["control"], ["one"]])
 async def test_flag_without_something_to_compare_is_not_launched(service: Service, keys: list[str]) -> None:
     draft = await experiment_that_is(service, "draft")
@@ -291,7 +291,6 @@ async def test_flag_without_something_to_compare_is_not_launched(service: Servic
     assert response.json() == refusal("The feature flag has 1 variants; an experiment needs 2 to 20.")
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("action", "body", "answer"),
     [
@@ -326,7 +325,6 @@ async def test_wrong_body_is_refused_and_changes_nothing(
     assert await only_flag(database, service) == flag
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("action", ["launch", "end", "duplicate", "snapshots"])
 async def test_action_on_an_unknown_experiment_is_a_404_for_any_body(service: Service, action: str) -> None:
     for reference in ("999", "abc"):
@@ -346,6 +344,7 @@ async def test_action_can_be_bound_to_the_state_it_was_meant_for(service: Servic
     assert (launched.status_code, ended.status_code) == (412, 412)
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     ("status", "action", "detail"),
     [("draft", "launch", LAUNCHED), ("running", "pause", "Experiment is already paused."), ("running", "end", ENDED)],
@@ -363,6 +362,7 @@ async def test_one_of_simultaneous_equal_actions_succeeds(
     assert (await service.read(f"{path}snapshots/"))["count"] == (action == "end")
 
 
+@pytest.mark.each_database
 async def test_lists_can_be_filtered_by_status(service: Service) -> None:
     for status in ("draft", "scheduled", "running", "paused", "stopped"):
         await experiment_that_is(service, status, feature_flag_key=status)
@@ -431,7 +431,6 @@ def expected_status(experiment: Json, *, is_released: bool) -> str:
     return "scheduled" if start > "2198" else "running" if is_released else "paused"
 
 
-@pytest.mark.one_database
 @settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.sampled_from([*ACTIONS, *ACTIONS, *CHANGES]), max_size=14))
 async def test_every_order_of_actions_leads_to_a_documented_state(

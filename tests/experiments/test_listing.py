@@ -5,6 +5,7 @@ import pytest
 from tests.support.service import Service
 
 
+@pytest.mark.one_database
 async def test_all_experiments_are_listed_newest_first(service: Service) -> None:
     draft = await service.create_experiment(feature_flag_key="draft", start_date=None, end_date=None)
     running = await service.create_experiment(feature_flag_key="running", end_date=None)
@@ -18,6 +19,7 @@ async def test_all_experiments_are_listed_newest_first(service: Service) -> None
     }
 
 
+@pytest.mark.one_database
 async def test_empty_project_has_an_empty_list(service: Service) -> None:
     assert await service.read("/experiments/") == {"count": 0, "next": None, "previous": None, "results": []}
 
@@ -62,6 +64,7 @@ async def test_pages_are_linked_by_the_address_as_it_was_asked_for(
     assert page["previous"] == (previous and address + previous)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("path", ["/api/projects/@current/experiments/", "/api/projects/@current/experiments"])
 async def test_following_the_links_meets_every_experiment_once(with_three: Service, path: str) -> None:
     met: list[str] = []

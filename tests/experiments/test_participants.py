@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.service import Json, Service, event, exposure
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 
 async def exposed(service: Service) -> str:

@@ -5,7 +5,7 @@ import pytest
 from app.metrics.facts.materializer import Materializer
 from tests.support.service import FUNNEL, Service, event, exposure
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 NOON = "2022-11-02T12:00:00Z"
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.support.service import Service, event, exposure
 
 END = "2022-11-05T00:00:00Z"
@@ -54,6 +56,7 @@ async def test_saved_metric_in_use_is_not_deleted(service: Service) -> None:
     assert (await service.get(path)).status_code == 404
 
 
+@pytest.mark.one_database
 async def test_experiment_cannot_name_saved_metric_that_does_not_exist(service: Service) -> None:
     body = {"name": "x", "feature_flag_key": "x", "saved_metrics_ids": [{"id": 999_999}]}
 

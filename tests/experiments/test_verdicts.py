@@ -14,6 +14,8 @@ from tests.pages.conftest import clear_win, send, viewed
 from tests.support.service import Service
 from tests.support.verdicts import form_verdicts, verdict_steps
 
+pytestmark = pytest.mark.one_database
+
 
 async def test_background_keeps_the_last_verdict_for_lists(service: Service, database: Database) -> None:
     draft = await service.create_experiment(start_date=None, end_date=None, feature_flag_key="draft")
@@ -108,6 +110,7 @@ async def test_archived_experiment_has_its_verdict(service: Service, database: D
     assert shown == [verdict, verdict]
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("failure", [StillCounting(), TimeoutError()], ids=["still counting", "out of time"])
 async def test_failure_to_count_says_nothing_about_an_experiment(
     service: Service, database: Database, monkeypatch: pytest.MonkeyPatch, failure: Exception

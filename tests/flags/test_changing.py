@@ -7,6 +7,8 @@ from tests.flags.test_creating import KEY_TAKEN, created
 from tests.flags.test_filters import EVERYBODY, HALVES, NO_OVERRIDE
 from tests.support.service import Json, Service, event
 
+pytestmark = pytest.mark.one_database
+
 UNEVEN = {"variants": [{"key": "control", "rollout_percentage": 50}, {"key": "test", "rollout_percentage": 20}]}
 
 
@@ -32,7 +34,6 @@ CHANGES = [
 ]
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("changes", CHANGES)
 async def test_update_replaces_sent_fields_only(service: Service, changes: dict[str, object]) -> None:
     before = await created(
@@ -66,7 +67,6 @@ async def test_whole_object_may_be_sent_back(service: Service) -> None:
         assert {name: value for name, value in response.json().items() if name != "warnings"} == flag
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("filters", [{}, {"multivariate": None}, {"properties": 5}])
 async def test_filters_without_groups_are_ignored(service: Service, method: str, filters: object) -> None:
@@ -78,7 +78,6 @@ async def test_filters_without_groups_are_ignored(service: Service, method: str,
     assert {name: value for name, value in response.json().items() if name != "warnings"} == before
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("filters", "detail"),
     [
@@ -97,6 +96,7 @@ async def test_refused_change_changes_nothing(service: Service, filters: object,
     assert await service.read(path_of(before)) == before
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     ("is_deleted", "changes", "status"),
     [
@@ -177,7 +177,6 @@ async def test_experiment_shows_the_current_key_of_its_flag(service: Service) ->
     assert await service.read(f"/experiments/{experiment['id']}/") == {**experiment, "feature_flag_key": "renamed"}
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("variants", "answer"),
     [
@@ -228,6 +227,7 @@ async def test_launch_and_changed_participants_keep_what_was_changed_through_the
     }
 
 
+@pytest.mark.each_database
 async def test_change_of_what_has_changed_meanwhile_is_refused_on_request(service: Service) -> None:
     flag = await created(service)
     tag = (await service.get(path_of(flag))).headers["ETag"]
@@ -244,6 +244,7 @@ async def test_change_of_what_has_changed_meanwhile_is_refused_on_request(servic
     assert (await rename(new_tag))[0] == 200
 
 
+@pytest.mark.each_database
 async def test_changes_of_different_fields_at_the_same_time_all_last(service: Service) -> None:
     flag = await created(service)
     changes: list[dict[str, object]] = [
@@ -259,6 +260,7 @@ async def test_changes_of_different_fields_at_the_same_time_all_last(service: Se
     assert await service.read(path_of(flag)) == {**flag, **expected}
 
 
+@pytest.mark.each_database
 async def test_one_of_simultaneous_writers_gets_the_key(service: Service) -> None:
     deleted = [await created(service, key="wanted", deleted=True) for _ in range(2)]
     living = [await created(service, key=key) for key in ("a", "b")]

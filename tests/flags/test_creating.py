@@ -18,6 +18,8 @@ from tests.support.inputs.documents import patterns_of_classes
 from tests.support.service import Json, Service, event
 from tests.support.stored_experiments import flags
 
+pytestmark = pytest.mark.one_database
+
 KEY_TAKEN = {
     "type": "validation_error",
     "code": "unique",
@@ -94,7 +96,6 @@ REQUIRED, NULL = "This field is required.", "This field may not be null."
 NO_BOOLEAN = "Must be a valid boolean."
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("body", "code", "detail", "attr"),
     [
@@ -228,6 +229,7 @@ async def test_whatever_the_fields_hold_is_kept_or_refused_in_the_one_form(
     assert response.json()["attr"] in changes
 
 
+@pytest.mark.each_database
 async def test_participants_may_be_a_cohort_of_the_project(service: Service) -> None:
     cohort = (await service.post("/cohorts/", {"name": "Testers", "is_static": True, "distinct_ids": ["ann"]})).json()
     filters = {"groups": [{"properties": [{"key": "id", "value": cohort["id"], "type": "cohort"}]}]}
@@ -241,7 +243,6 @@ async def test_participants_may_be_a_cohort_of_the_project(service: Service) -> 
     assert (refused.status_code, refused.json()["code"]) == (400, "cohort_does_not_exist")
 
 
-@pytest.mark.one_database
 async def test_captures_do_not_wait_while_the_patterns_of_a_flag_are_compiled(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,8 @@ from sqlalchemy import Engine, event
 from tests.flags.test_creating import created
 from tests.support.service import Service
 
+pytestmark = pytest.mark.one_database
+
 
 async def test_living_flags_are_listed_newest_first(service: Service) -> None:
     plain = await created(service, key="plain")
@@ -24,7 +26,6 @@ async def test_living_flags_are_listed_newest_first(service: Service) -> None:
     }
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("query", "keys", "following", "previous"),
     [
@@ -78,6 +79,7 @@ async def test_longer_list_takes_no_more_queries(service: Service) -> None:
     assert len(for_six) == len(for_one)
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     ("query", "keys"),
     [

@@ -12,6 +12,8 @@ from tests.flags.evaluation.asking import EVERYBODY, HALVES, ask, create_flag, v
 from tests.support.service import Service, event
 from tests.support.stored_experiments import flags
 
+pytestmark = pytest.mark.one_database
+
 TENTH: JsonDict = {"id": 1, "exclusion_percentage": 10}
 # Of posthog-python 7.91.1: the position of an identifier among all that may be held out.
 POSITIONS = {"h0": 0.21203146570237016, "h1": 0.5168422437278368, "h2": 0.9168896514128492, "h3": 0.7441391355397668}
@@ -129,7 +131,6 @@ def test_early_exit_ends_at_the_first_condition_whose_percentage_leaves_a_person
     assert value(early_exit=True) is False
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("option", "why"),
     [

@@ -16,6 +16,8 @@ from app.db.database import Database
 from app.db.models import IdempotentAnswer, utc_now
 from tests.support.service import FUNNEL, Service
 
+pytestmark = pytest.mark.one_database
+
 BODY: dict[str, Any] = {"name": "Checkout", "feature_flag_key": "checkout", "filters": FUNNEL, "unheard": 1}
 EVENT = b'{"event": "a", "distinct_id": "x", "timestamp": "2022-11-01T00:00:00Z"}\n'
 
@@ -60,6 +62,7 @@ async def test_requests_at_one_time_do_one_thing(service: Service) -> None:
     assert (await service.read("/experiments/"))["count"] == 1
 
 
+@pytest.mark.each_database
 async def test_key_is_of_a_project_and_kept_for_a_day(service: Service, database: Database) -> None:
     first = (await send(service, "one")).json()
     assert (await service.delete(f"/experiments/{first['id']}/")).status_code == 204
@@ -85,7 +88,6 @@ CREATES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.one_database
 async def test_everything_that_is_created_takes_a_key(service: Service) -> None:
     experiment = (await send(service, "experiment")).json()
     for path, body in (*CREATES.items(), (f"/experiments/{experiment['id']}/duplicate/", {})):
@@ -95,7 +97,6 @@ async def test_everything_that_is_created_takes_a_key(service: Service) -> None:
         assert answers[1].headers["Idempotent-Replayed"] == "true", path
 
 
-@pytest.mark.one_database
 async def test_file_is_imported_once(service: Service) -> None:
     async def upload(file: bytes) -> httpx.Response:
         headers = {"Idempotency-Key": "file", "Content-Type": "application/octet-stream"}
@@ -108,7 +109,6 @@ async def test_file_is_imported_once(service: Service) -> None:
     assert (await service.read("/imports/"))["count"] == 1
 
 
-@pytest.mark.one_database
 async def test_file_of_unknown_size_has_no_key(service: Service) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield EVENT
@@ -120,7 +120,6 @@ async def test_file_of_unknown_size_has_no_key(service: Service) -> None:
         assert key is None or (answer.json()["attr"], "Content-Length" in answer.text) == ("Idempotency-Key", True)
 
 
-@pytest.mark.one_database
 async def test_keys_are_bounded(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     for key in ("", " ", "a b\x7f", "x" * 256):
         answer = await send(service, key)

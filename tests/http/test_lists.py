@@ -9,6 +9,8 @@ from app.common import limits
 from app.common.page_sizes import fitting
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 LISTS = (
     "/experiments/",
     "/experiments/activity/",
@@ -65,7 +67,6 @@ async def walk(service: Service, address: str) -> list[list[Any]]:
     return pages
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(("limit", "taken"), [(999, 999), (1_000, 1_000), (1_001, 1_000), (1_000_000, 1_000)])
 async def test_limit_of_a_list_is_bounded(service: Service, limit: int, taken: int) -> None:
     page = await service.read("/experiments/", limit=limit, offset=5_000)

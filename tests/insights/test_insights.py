@@ -21,7 +21,7 @@ from app.metrics.facts.materializer import Materializer
 from app.people.persons.repository import PersonRepository
 from tests.support.service import Json, Service, event
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 NOVEMBER: Json = {"date_from": "2022-11-01", "date_to": "2022-11-03"}
 VISITS: Json = {"id": "visit", "type": "events", "order": 0}
@@ -159,6 +159,7 @@ async def test_get_answers_what_post_does(service: Service) -> None:
     assert [one["label"] for one in read["result"]] == ["visit - /a", "visit - /b", "purchase - /buy"]
 
 
+@pytest.mark.each_database
 async def test_actions_and_test_accounts_count_as_in_metrics(service: Service) -> None:
     await send(service)
     step = {"event": "visit", "properties": [{"key": "page", "value": ["/b"], "operator": "exact"}]}
@@ -252,14 +253,12 @@ REFUSED: list[tuple[Json, str | None]] = [
 ]
 
 
-@pytest.mark.one_database
 async def test_what_is_not_understood_is_refused(service: Service) -> None:
     for asked, attr in REFUSED:
         answer = await service.post("/insights/trend/", {"events": [VISITS], **NOVEMBER, **asked})
         assert (answer.status_code, answer.json()["attr"]) == (400, attr), (asked, answer.text)
 
 
-@pytest.mark.one_database
 async def test_insight_has_a_limited_number_of_points(service: Service) -> None:
     most = limits.INSIGHT_POINTS.value
     hours = most // 10
@@ -275,6 +274,7 @@ async def test_insight_has_a_limited_number_of_points(service: Service) -> None:
     assert refused.json()["detail"] == limits.INSIGHT_POINTS.detail
 
 
+@pytest.mark.each_database
 async def test_all_events_begin_with_the_first_one(service: Service) -> None:
     await send(service)
 
@@ -286,6 +286,7 @@ async def test_all_events_begin_with_the_first_one(service: Service) -> None:
     assert (await service.post("/insights/funnel/", {"events": []})).json()["attr"] == "events"
 
 
+@pytest.mark.each_database
 async def test_facts_of_an_insight_are_removed_a_day_later(service: Service, database: Database) -> None:
     await send(service)
     await trend(service, VISITS)

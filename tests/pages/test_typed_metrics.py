@@ -9,6 +9,8 @@ from tests.experiments.scorecard.test_typed_metrics import END, funnel, retentio
 from tests.pages.conftest import Visitor, send, shown
 from tests.support.service import FUNNEL, Service
 
+pytestmark = pytest.mark.one_database
+
 
 async def test_page_shows_typed_metrics_with_their_caps_and_steps(service: Service, visitor: Visitor) -> None:
     experiment = await service.create_experiment(
@@ -35,6 +37,7 @@ async def test_page_shows_typed_metrics_with_their_caps_and_steps(service: Servi
     assert "rule of 2022" not in text
 
 
+@pytest.mark.each_database
 async def test_page_says_who_waits_for_the_end_of_the_window(service: Service, visitor: Visitor) -> None:
     experiment = await service.create_experiment(
         end_date=END, filters={}, metrics=[revenue(conversion_window=90_000)], only_count_matured_users=True

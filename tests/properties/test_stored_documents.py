@@ -160,6 +160,7 @@ async def test_pattern_that_is_too_large_when_compiled_is_refused(service: Servi
     assert "compiled" in refused[2]
 
 
+@pytest.mark.one_database
 async def test_filters_of_a_query_have_the_limits_of_stored_ones(service: Service) -> None:
     def query(properties: object) -> dict[str, str]:
         return {"events": json.dumps([{"id": "a", "properties": properties}])}
@@ -186,6 +187,7 @@ async def test_conditions_are_not_copied_into_more_steps_than_a_metric_may_have(
     assert (refused["code"], refused["detail"]) == ("too_many_conditions", limits.ALTERNATIVES.detail)
 
 
+@pytest.mark.one_database
 async def test_older_documents_above_a_limit_are_read_and_may_become_smaller(
     service: Service, database: Database
 ) -> None:

@@ -4,7 +4,7 @@ import os
 
 from tests.support.programs import EVERYTHING
 
-DEV, CI = 5, 50
+DEV, CI = 3, 50
 
 
 def examples(number: int) -> int:

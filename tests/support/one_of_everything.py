@@ -1,54 +1,80 @@
 """A project with one of everything that has an id, and all that the API shows of it."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import TypeAlias
 
 import httpx
 
 from tests.support.application import PROJECT, Route, example_body, routes_of_projects
 from tests.support.service import Json, Service, event
 
+Maker: TypeAlias = Callable[[Service, Mapping[str, str]], Awaitable[Json]]  # returns the id of what it makes
+
 WEBHOOK = "http://localhost:1/"  # where nothing listens
+HELD_OUT = [{"rollout_percentage": 10}]
 
 
-async def make_objects(service: Service, name: str) -> dict[str, str]:
-    """Create one of everything that has an id, and return the ids by the names that paths use."""
+async def make_objects(service: Service, name: str, needed: Collection[str] | None = None) -> dict[str, str]:
+    """Create one of everything that has an id, or of what is needed, and return the ids by the names that paths use.
+
+    An experiment with its flag, and events of a person and of a group, are always there.
+    """
     experiment = await service.create_experiment(name=name, feature_flag_key=name)
-    source = {"kind": "EventsNode", "event": name}
-    saved = {"name": name, "query": {"metric_type": "mean", "source": source}}
-    holdout = {"name": name, "filters": [{"rollout_percentage": 10}]}
-    step = {"name": name, "steps": [{"event": name}]}
     await service.capture(
         event(name, name, properties={"$set": {"note": name}}),
         {"event": "$groupidentify", "distinct_id": name, "properties": {"$group_type": name, "$group_key": name}},
     )
-    [person] = (await service.read("/persons/"))["results"]
-    definitions = {kind: (await service.read(f"/{kind}_definitions/"))["results"] for kind in ("event", "property")}
-    snapshot = await service.post(f"/experiments/{experiment['id']}/snapshots/", {})
-    return {
+    ids = {
         "project_id": str(service.project_id),
         "experiment_id": str(experiment["id"]),
-        "snapshot_id": str(snapshot.json()["id"]),
         "feature_flag_id": str(experiment["feature_flag"]),
         "key": name,
-        "saved_metric_id": str((await service.post("/experiment_saved_metrics/", saved)).json()["id"]),
-        "holdout_id": str((await service.post("/experiment_holdouts/", holdout)).json()["id"]),
-        "import_id": str(await make_import(service)),
-        "webhook_id": str((await service.post("/experiment_webhooks/", {"url": WEBHOOK})).json()["id"]),
-        "person_id": str(person["id"]),
-        "event_definition_id": definitions["event"][0]["id"],
-        "property_definition_id": definitions["property"][0]["id"],
-        "action_id": str((await service.post("/actions/", step)).json()["id"]),
-        "cohort_id": str((await service.post("/cohorts/", {"name": name, "is_static": True})).json()["id"]),
     }
+    for named, made in MAKERS.items():
+        if needed is None or named in needed:
+            ids[named] = str(await made(service, ids))
+    return ids
 
 
-async def make_import(service: Service) -> int:
+def _created(path: str, body: Callable[[str], Json]) -> Maker:
+    async def create(service: Service, ids: Mapping[str, str]) -> Json:
+        return (await service.post(path.format_map(ids), body(ids["key"]))).json()["id"]
+
+    return create
+
+
+def _first(path: str) -> Maker:
+    async def find(service: Service, _ids: Mapping[str, str]) -> Json:
+        return (await service.read(path))["results"][0]["id"]
+
+    return find
+
+
+async def _import(service: Service, _ids: Mapping[str, str]) -> Json:
     """Import a file of which nothing is stored, so that nothing else changes."""
     skipped = b'{"event_type": "session_start"}\n'
     made = (await service.request("POST", "/imports/", content=skipped)).json()
     while (await service.read(f"/imports/{made['id']}/"))["status"] == "running":
         pass
-    return int(made["id"])
+    return made["id"]
+
+
+def _saved_metric(name: str) -> Json:
+    return {"name": name, "query": {"metric_type": "mean", "source": {"kind": "EventsNode", "event": name}}}
+
+
+MAKERS: Mapping[str, Maker] = {
+    "snapshot_id": _created("/experiments/{experiment_id}/snapshots/", lambda _: {}),
+    "saved_metric_id": _created("/experiment_saved_metrics/", _saved_metric),
+    "holdout_id": _created("/experiment_holdouts/", lambda name: {"name": name, "filters": HELD_OUT}),
+    "import_id": _import,
+    "webhook_id": _created("/experiment_webhooks/", lambda _: {"url": WEBHOOK}),
+    "person_id": _first("/persons/"),
+    "event_definition_id": _first("/event_definitions/"),
+    "property_definition_id": _first("/property_definitions/"),
+    "action_id": _created("/actions/", lambda name: {"name": name, "steps": [{"event": name}]}),
+    "cohort_id": _created("/cohorts/", lambda name: {"name": name, "is_static": True}),
+}
 
 
 async def shown(service: Service) -> dict[str, str]:

@@ -15,6 +15,8 @@ from tests.accounts.projects.test_isolation import NOT_FOUND
 from tests.conftest import new_service
 from tests.support.service import Json, Service
 
+pytestmark = pytest.mark.one_database
+
 KEYS = "/api/personal_api_keys/"
 
 
@@ -77,7 +79,6 @@ async def test_own_keys_are_listed_newest_first_in_a_plain_array(service: Servic
     assert list(set_up) == ["id", "label", "created_at", "last_used_at", "user_id", "scopes"]
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("body", "code", "detail"),
     [
@@ -120,6 +121,7 @@ async def test_key_may_delete_itself(service: Service) -> None:
     assert (await call(service, "GET")).status_code == 401
 
 
+@pytest.mark.each_database
 async def test_one_of_concurrent_deletions_succeeds(service: Service) -> None:
     key = await created(service)
 
@@ -147,6 +149,7 @@ async def test_key_cannot_be_changed(service: Service, method: str) -> None:
     assert response.json()["detail"] == f'Method "{method}" not allowed.'
 
 
+@pytest.mark.each_database
 async def test_value_of_a_created_key_is_neither_stored_nor_logged(
     service: Service, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:

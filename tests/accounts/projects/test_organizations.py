@@ -30,6 +30,7 @@ async def join(database: Database, email: str, organization_name: str) -> None:
         )
 
 
+@pytest.mark.one_database
 async def test_organization_is_read_by_its_id_and_as_the_current_one(service: Service) -> None:
     project = await service.read("/")
 
@@ -94,6 +95,7 @@ async def test_deactivated_user_is_no_member_any_more(service: Service, database
     assert (page["count"], [member["user"]["email"] for member in page["results"]]) == (1, [service.email])
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("address", ADDRESSES)
 async def test_organization_of_others_is_not_found(service: Service, stranger: Service, address: str) -> None:
     theirs = await read(stranger, "@current/")

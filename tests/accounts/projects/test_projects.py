@@ -13,6 +13,8 @@ from app.db.models import OrganizationMembership, Project
 from app.http.request_body import validate
 from tests.support.service import Service
 
+pytestmark = pytest.mark.one_database
+
 
 async def call(service: Service, method: str, path: str, body: object = None) -> httpx.Response:
     headers = {"Authorization": f"Bearer {service.key}"}
@@ -65,7 +67,6 @@ async def test_projects_of_the_callers_organizations_are_listed_oldest_first(
     }
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("changes", [{"name": "Blog"}, {"timezone": "Asia/Tokyo"}, {"api_token": "phc_mine"}, {}])
 async def test_update_changes_only_the_fields_that_were_sent(service: Service, changes: dict[str, object]) -> None:
     before = await service.read("/")
@@ -137,6 +138,7 @@ async def test_caller_reads_their_user_organizations_and_project(service: Servic
     }
 
 
+@pytest.mark.each_database
 async def test_user_without_an_organization_cannot_read_or_create_projects(
     service: Service, database: Database
 ) -> None:

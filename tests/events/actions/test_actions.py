@@ -11,6 +11,8 @@ from app.events.actions.service import ActionService
 from tests.accounts.projects.test_isolation import NO_IDS, NO_PROJECT, NOT_FOUND
 from tests.support.service import Json, Service, without_warnings
 
+pytestmark = pytest.mark.one_database
+
 STEP: dict[str, Any] = {
     "id": None,
     "event": None,
@@ -82,7 +84,6 @@ async def test_action_needs_only_a_name(service: Service) -> None:
     assert (action["description"], action["steps"]) == ("", [])
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     "changes",
     [
@@ -176,7 +177,6 @@ NOT_TEXT = "Not a valid string."
 NOT_JSON = "Value must be valid JSON."
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("fields", "attr", "code", "detail"),
     [
@@ -251,7 +251,6 @@ def sent(body: object) -> dict[str, Any]:
     return {"content": json.dumps(body), "headers": {"Content-Type": "application/json"}}
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     "step",
     [
@@ -277,7 +276,6 @@ async def test_forms_are_read_too(service: Service) -> None:
     assert (response.status_code, response.json()["steps"]) == (201, [{**STEP, "event": "$pageview"}])
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(("method", "path"), PATHS)
 async def test_action_of_another_project_does_not_exist(
     service: Service,
@@ -294,7 +292,6 @@ async def test_action_of_another_project_does_not_exist(
     assert await neighbor.read(f"/actions/{theirs['id']}/") == theirs
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(("method", "path"), [("GET", "/actions/"), ("POST", "/actions/"), *PATHS])
 async def test_actions_of_another_organization_are_closed(
     service: Service,
@@ -325,6 +322,7 @@ async def test_invalid_action_id_is_not_found(service: Service, reference: str) 
     assert [(response.status_code, response.json()) for response in responses] == [(404, NOT_FOUND)] * len(PATHS)
 
 
+@pytest.mark.each_database
 async def test_changes_at_the_same_time_lose_nothing(service: Service) -> None:
     action = await create(service)
     path = f"/actions/{action['id']}/"
@@ -337,6 +335,7 @@ async def test_changes_at_the_same_time_lose_nothing(service: Service) -> None:
     assert await service.read(path) == {**action, "name": "Seen", "description": "All of it"}
 
 
+@pytest.mark.each_database
 async def test_metrics_find_living_actions_of_their_project_by_id(
     service: Service,
     neighbor: Service,

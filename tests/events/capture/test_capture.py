@@ -9,6 +9,8 @@ import pytest
 from app.common import limits
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 UUIDS = [f"00000000-0000-4000-8000-{number:012}" for number in range(10)]
 
 
@@ -18,7 +20,6 @@ async def stored(service: Service) -> list[tuple[str, str]]:
     return [(one["event"], one["distinct_id"]) for one in reversed(page["results"])]
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("path", ["/batch/", "/batch", "/capture/", "/capture"])
 async def test_events_are_taken_on_every_spelling_without_a_redirect(service: Service, path: str) -> None:
     response = await service.client.post(path, json={"api_key": service.token, "event": "visit", "distinct_id": "ann"})
@@ -27,7 +28,6 @@ async def test_events_are_taken_on_every_spelling_without_a_redirect(service: Se
     assert await stored(service) == [("visit", "ann")]
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "text/plain;charset=UTF-8", None])
 async def test_body_is_json_whatever_it_is_called(service: Service, content_type: str | None) -> None:
     body = json.dumps({"api_key": service.token, "event": "visit", "distinct_id": "ann"})
@@ -38,7 +38,6 @@ async def test_body_is_json_whatever_it_is_called(service: Service, content_type
     assert response.status_code == 200
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("token", "code", "detail"),
     [
@@ -100,6 +99,7 @@ async def test_sending_again_changes_nothing(service: Service) -> None:
     assert ann["properties"]["plan"] == "pro"
 
 
+@pytest.mark.each_database
 async def test_equal_batches_at_the_same_time_are_stored_once(service: Service) -> None:
     batch = [event("visit", f"person {number}", uuid=uuid) for number, uuid in enumerate(UUIDS)]
 
@@ -136,6 +136,7 @@ async def test_requests_that_share_a_commit_have_answers_of_their_own(service: S
     assert by_person == {f"{number}": ["second", "first"] for number in range(20)}
 
 
+@pytest.mark.each_database
 async def test_batch_may_be_larger_than_a_statement(service: Service) -> None:
     events: list[dict[str, Any]] = [
         {"event": "visit", "distinct_id": f"{number % 7000}", "uuid": f"00000000-0000-4000-8000-{number:012}"}
@@ -150,6 +151,7 @@ async def test_batch_may_be_larger_than_a_statement(service: Service) -> None:
     assert (len(page["results"]), page["next"]) == (1, None)
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     "value",
     [

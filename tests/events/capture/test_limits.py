@@ -15,6 +15,8 @@ from app.common.errors import AppError, PayloadTooLarge, ValidationFailed
 from app.events.capture.decoding.requests import decode_batch
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 NOW = dt.datetime(2022, 11, 2, 12, tzinfo=dt.UTC)
 EVENT: dict[str, Any] = {"event": "visit", "distinct_id": "ann"}
 
@@ -122,6 +124,7 @@ async def test_token_of_a_large_request_is_looked_up_before_its_events_are_read(
     assert (known.status_code, known.json()["code"]) == (400, "invalid_payload")
 
 
+@pytest.mark.each_database
 async def test_large_request_with_a_personal_key_is_stored_in_the_project_that_it_names(service: Service) -> None:
     body = {"api_key": service.key, "project_id": service.project_id, "batch": [of_size(70_000)]}
 

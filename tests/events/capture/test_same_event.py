@@ -9,6 +9,8 @@ import pytest
 from app.events.uuids import uuid_beside
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 UUID = "00000000-0000-4000-8000-000000000001"
 NIL = "00000000-0000-0000-0000-000000000000"
 
@@ -54,6 +56,7 @@ async def test_requests_that_arrive_together_keep_all_events(service: Service) -
     assert await stored(service) == sorted((name, "ann") for name in names)
 
 
+@pytest.mark.each_database
 async def test_large_batches_under_used_uuids_are_stored_once(service: Service) -> None:
     def batch(name: str) -> list[dict[str, object]]:
         return [event(name, f"user {number}", uuid=f"{UUID[:-4]}{number:04}") for number in range(300)]
@@ -64,6 +67,7 @@ async def test_large_batches_under_used_uuids_are_stored_once(service: Service) 
     assert len(await stored(service)) == 600
 
 
+@pytest.mark.each_database
 async def test_large_batches_at_the_same_time_lose_no_event_to_each_other(service: Service) -> None:
     """They are written in transactions of their own, each of which may find the uuids free and then taken."""
     who = [f"user {number}" for number in range(250)]

@@ -59,6 +59,7 @@ async def test_names_of_events_come_with_their_volume_and_the_last_one(service: 
     assert await service.read(f"/event_definitions/{purchase['id']}/") == purchase
 
 
+@pytest.mark.one_database
 async def test_later_events_add_to_the_names(service: Service) -> None:
     last = ago(days=2)
     await service.capture(event("visit", "ann", last))

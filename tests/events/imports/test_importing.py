@@ -18,6 +18,8 @@ from app.events.imports.run import ImportOptions, ImportRun
 from app.events.imports.service import EventImport, ResolvedBatch
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 Json = Any
 
 

@@ -12,6 +12,8 @@ from tests.conftest import new_service
 from tests.events.imports.test_importing import Importer, line, write
 from tests.support.service import Service
 
+pytestmark = pytest.mark.one_database
+
 Json = Any
 IDS = ("ann", "bob", "laptop", "phone", "tablet")
 

@@ -8,6 +8,8 @@ import pytest
 from app.events.ofrep.exposures import Exposure, RecentExposures
 from tests.support.service import Json, Service
 
+pytestmark = pytest.mark.one_database
+
 ALL = "/ofrep/v1/evaluate/flags"
 VARIANTS = [{"key": "control", "rollout_percentage": 50}, {"key": "test", "rollout_percentage": 50}]
 DUTCH = [{"key": "country", "value": ["NL"], "operator": "exact", "type": "person"}]

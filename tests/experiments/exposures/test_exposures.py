@@ -16,7 +16,7 @@ from app.metrics.aggregation.ledger import Ledger
 from app.metrics.facts.columns import FactColumns
 from tests.support.service import TREND, Service, event, exposure
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 DAYS = ["2022-11-01", "2022-11-02", "2022-11-03"]
 

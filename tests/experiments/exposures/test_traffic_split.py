@@ -12,6 +12,8 @@ from app.db.models import ActivityEntry
 from app.experiments.exposures.traffic_split import Phase, TrafficSplit
 from tests.support.service import TREND, Service, event, exposure
 
+pytestmark = pytest.mark.one_database
+
 EVEN = {"control": 50, "test": 50}
 
 
@@ -140,6 +142,7 @@ async def test_history_names_who_changed_what_and_when(service: Service) -> None
     assert [one["effective_from"] for one in listed] == sorted(one["effective_from"] for one in listed)
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("changes", [0, 1])
 async def test_flag_older_than_the_log_begins_with_the_oldest_split_that_is_known(
     service: Service, database: Database, changes: int

@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
+
+pytestmark = pytest.mark.one_database
 
 
 def shown(count: int, variant: str) -> list[dict[str, object]]:
@@ -203,6 +207,7 @@ async def test_persons_of_renamed_and_removed_variants_are_named(service: Servic
     assert ([one["count"] for one in results["variants"]], analysis["lost_variants"]) == ([4, 3], {})
 
 
+@pytest.mark.each_database
 async def test_unreadable_exposure_filter_is_reported_and_ignored(service: Service) -> None:
     own = {"insight": "TRENDS", "events": "nonsense"}
     experiment = await experiment_with(

@@ -1,5 +1,7 @@
 """The launch checklist says what is missing, and keeps from launching only those who ask for it."""
 
+import pytest
+
 from tests.support.service import Json, Service, exposure
 
 
@@ -28,6 +30,7 @@ async def test_checklist_follows_what_is_done(service: Service) -> None:
     assert (await items(service, other))["flag_in_code"]["state"] == "missing"
 
 
+@pytest.mark.one_database
 async def test_what_keeps_from_launching_is_critical(service: Service) -> None:
     draft = await service.create_experiment(start_date=None, end_date=None, filters={"insight": "PATHS"})
 
@@ -41,6 +44,7 @@ async def test_what_keeps_from_launching_is_critical(service: Service) -> None:
     assert "PATHS" in found["definition"]["detail"]
 
 
+@pytest.mark.one_database
 async def test_launch_asks_for_the_checklist_only_on_request(service: Service) -> None:
     drafts = [
         await service.create_experiment(feature_flag_key=key, start_date=None, end_date=None) for key in ("a", "b")

@@ -91,6 +91,7 @@ async def test_resumed_experiment_is_not_paused_again_until_the_breaker_is_chang
     assert (await read(service, experiment))["status"] == "paused"
 
 
+@pytest.mark.one_database
 async def test_control_only_gives_everyone_the_baseline_until_the_experiment_is_resumed(
     service: Service, database: Database
 ) -> None:
@@ -140,6 +141,7 @@ async def variants_of(service: Service, persons: int) -> set[object]:
     return found
 
 
+@pytest.mark.one_database
 async def test_notice_of_harm_changes_nothing(
     service: Service, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:

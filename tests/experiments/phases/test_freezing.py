@@ -11,6 +11,8 @@ from tests.experiments.phases.test_schedule import activities, read
 from tests.support.service import Json, Service, event, exposure
 from tests.support.stored_experiments import only_flag
 
+pytestmark = pytest.mark.one_database
+
 GROUPS = [
     {"properties": [{"key": "plan", "value": ["pro"], "type": "person", "operator": "exact"}]},
     {"properties": None, "rollout_percentage": 100},
@@ -35,6 +37,7 @@ async def shown(service: Service, distinct_id: str) -> object:
     return (await service.client.post("/flags/?v=2", json=body)).json()["flags"]["checkout"]["enabled"]
 
 
+@pytest.mark.each_database
 async def test_frozen_exposure_keeps_others_out_and_unfreezing_restores_the_conditions(
     service: Service, database: Database
 ) -> None:

@@ -11,6 +11,8 @@ from tests.support.service import Json, Service
 from tests.support.stored_experiments import flags, only_flag
 from tests.support.upkeep import NOON, after, upkeep_of, written
 
+pytestmark = pytest.mark.one_database
+
 RAMP = [{"after_hours": 0, "rollout_percentage": 5}, {"after_hours": 24, "rollout_percentage": 50}]
 
 
@@ -76,7 +78,6 @@ async def test_draft_that_cannot_be_launched_stays_one_and_health_says_why(
     assert (await read(service, draft))["start_date"] == written(after(3))
 
 
-@pytest.mark.one_database
 async def test_draft_whose_scheduled_time_has_passed_says_so(
     service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +147,7 @@ async def test_ramp_never_takes_back_what_a_user_released_nor_what_they_stopped(
     assert (await read(service, draft))["automatic_actions"][-1]["kind"] == "ramp_stopped"
 
 
+@pytest.mark.each_database
 async def test_processes_at_the_same_time_start_and_end_once(service: Service, database: Database) -> None:
     draft = await scheduled_draft(service, end_at=written(after(48)), ramp=RAMP)
     upkeeps = [await upkeep_of(service, database) for _ in range(3)]
@@ -191,7 +193,6 @@ async def test_experiment_that_a_user_runs_on_after_its_end_is_not_ended_again(
     assert (await read(service, draft))["end_date"] is None
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("schedule", "said"),
     [
@@ -223,6 +224,7 @@ async def test_start_of_a_running_experiment_cannot_be_scheduled(service: Servic
     assert (refused.status_code, refused.json()["attr"]) == (400, "scheduling_config")
 
 
+@pytest.mark.each_database
 async def test_reset_forgets_the_times_of_a_schedule(service: Service, database: Database) -> None:
     draft = await scheduled_draft(service, end_at=written(after(9)), ramp=RAMP)
     upkeep = await upkeep_of(service, database)

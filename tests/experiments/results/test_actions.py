@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.service import Service, event
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 
 async def test_results_follow_actions_and_cohorts_as_they_are_today(service: Service) -> None:

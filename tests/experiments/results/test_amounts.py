@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.service import TREND, Service, event, exposure
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 
 async def results_of(service: Service, *events: dict[str, Any], **fields: Any) -> Any:
@@ -16,7 +16,6 @@ async def results_of(service: Service, *events: dict[str, Any], **fields: Any) -
     return await service.read(f"/experiments/{experiment['id']}/results/")
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("math", "counts"),
     [
@@ -62,7 +61,6 @@ async def test_amounts_are_shown_without_a_verdict(service: Service, math: dict[
     assert (found["severity"], found["title"]) == ("info", "`results` has no verdict: see `analysis`")
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(("math", "code"), [("total", "significant"), ("dau", "high_p_value"), (None, "significant")])
 async def test_counts_of_events_and_persons_keep_their_verdict(service: Service, math: str | None, code: str) -> None:
     times = {"control": 1, "test": 3}

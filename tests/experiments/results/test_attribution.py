@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 DAU = {"insight": "TRENDS", "events": [{"id": "purchase", "math": "dau"}]}
 BY_EXPOSURE = {"attribution": "exposure"}
@@ -152,7 +152,6 @@ async def test_health_tells_events_of_strangers_from_no_events(service: Service)
     assert [(one["code"], one["subcode"]) for one in strangers["findings"]] == [("METRIC_NO_EVENTS", "unexposed")]
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("value", ["exposures", "", 1, ["events"]])
 async def test_unknown_attribution_is_refused_by_name(service: Service, value: object) -> None:
     body = {"name": "B", "feature_flag_key": "other", "filters": FUNNEL, "parameters": {"attribution": value}}

@@ -11,7 +11,7 @@ from app.db.database import Database
 from app.db.models import Action, Experiment, FeatureFlag, Project
 from tests.support.service import FUNNEL, TREND, Service, event
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 LATE = "01-04-2021 19:00:00"
 PROPERTIES: Sequence[Any] = [None, True, "True", "false", "pro", "Pro", "50% off", 2.5, "2.5", 15, LATE]
@@ -108,7 +108,6 @@ REFUSED = [
 ]
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("condition", REFUSED)
 async def test_condition_that_is_not_understood_is_refused_wherever_it_is_written(
     service: Service, condition: dict[str, Any]
@@ -157,6 +156,7 @@ async def test_condition_that_is_not_understood_is_refused_wherever_it_is_writte
     assert {answer.json()["code"] for answer in answers} == {"invalid_input"}
 
 
+@pytest.mark.each_database
 async def test_stored_condition_that_is_not_understood_matches_no_one_and_health_says_so(
     service: Service, database: Database
 ) -> None:

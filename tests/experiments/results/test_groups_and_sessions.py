@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 
 async def results_of(service: Service, *events: dict[str, Any], **fields: Any) -> Any:
@@ -98,7 +98,6 @@ async def test_project_filters_define_test_accounts(service: Service) -> None:
     assert shown == [([(2, 2.0), (1, 1.0)], True)] * 2 + [([(3, 3.0), (1, 1.0)], None)] * 2
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("filters", "code"),
     [
@@ -142,7 +141,6 @@ async def test_custom_exposure_filter_sets_the_exposure_of_results(service: Serv
     }
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("attribution", "expected"),
     [
@@ -185,6 +183,7 @@ async def test_unordered_funnel_tells_how_many_steps_were_made(service: Service)
     assert results["filters"]["funnel_order_type"] == "unordered"
 
 
+@pytest.mark.each_database
 async def test_strict_funnel_lets_nothing_come_between(service: Service) -> None:
     results = await results_of(
         service,

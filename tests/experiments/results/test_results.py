@@ -17,7 +17,7 @@ from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 ONE_EACH = [
     event("$pageview", "ann", variant="control"),
@@ -209,7 +209,6 @@ async def test_draft_has_no_results(service: Service) -> None:
     }
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("filters", [FUNNEL, TREND, {"insight": "FUNNELS"}, {"insight": "TRENDS"}])
 @pytest.mark.parametrize(
     ("variants", "detail"),
@@ -231,7 +230,6 @@ async def test_results_need_control_and_a_test(
     assert (response.status_code, response.json()["code"], response.json()["detail"]) == (400, "no_data", expected)
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("changes", "detail"),
     [
@@ -312,7 +310,6 @@ async def test_results_refuse_a_metric_that_cannot_be_computed(
     assert response.json()["detail"] == detail
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("insight", ["TRENDS", "FUNNELS"])
 @pytest.mark.parametrize("math", ["stddev", "unique", "hogql", "first_time_for_user", 3, ["sum"], True])
 async def test_unknown_aggregation_is_refused_by_name(service: Service, insight: str, math: object) -> None:
@@ -335,6 +332,7 @@ async def test_unknown_aggregation_is_refused_by_name(service: Service, insight:
     assert response.json()["detail"] in finding["detail"]
 
 
+@pytest.mark.each_database
 async def test_known_aggregation_may_be_written_in_any_case(service: Service) -> None:
     results = await results_of(
         service,
@@ -346,7 +344,6 @@ async def test_known_aggregation_may_be_written_in_any_case(service: Service) ->
     assert results["filters"]["events"][0]["math"] == "SUM"
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("time", "counted"),
     [
@@ -362,6 +359,7 @@ async def test_start_and_end_belong_to_the_experiment_to_the_second(service: Ser
     assert results["insight"][1][0]["count"] == 1 + counted
 
 
+@pytest.mark.each_database
 async def test_days_are_days_of_the_project(service: Service) -> None:
     await service.patch("/", {"timezone": "America/New_York"})
     results = await results_of(
@@ -473,6 +471,7 @@ async def test_events_of_other_projects_do_not_count(service: Service) -> None:
     assert [funnel[0]["count"] for funnel in results["insight"]] == [1, 1]
 
 
+@pytest.mark.each_database
 async def test_waiting_requests_share_one_recount(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = 0
     recompute = MetricCounter.recompute
@@ -493,6 +492,7 @@ async def test_waiting_requests_share_one_recount(service: Service, monkeypatch:
     assert counted <= 2 * 2  # the metric and the exposures, for those before the first count began and those after
 
 
+@pytest.mark.each_database
 @pytest.mark.own_database
 async def test_refresh_counts_a_started_experiment_before_any_request(
     service: Service, database: Database, application: FastAPI

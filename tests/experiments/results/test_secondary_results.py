@@ -70,6 +70,7 @@ async def test_missing_secondary_metric_is_refused(service: Service, metrics: An
     assert response.json() == {"type": "validation_error", "code": "invalid_input", "detail": detail, "attr": None}
 
 
+@pytest.mark.one_database
 async def test_last_of_several_ids_counts(service: Service) -> None:
     experiment = await service.create_experiment(secondary_metrics=[{"filters": TREND}])
     await service.capture(*EVENTS)
@@ -136,5 +137,6 @@ async def test_flag_needs_exposures_alone_where_those_attribute_events(
     assert found == {"result": not reports_exposure}
 
 
+@pytest.mark.one_database
 async def test_metric_without_entities_warns_of_the_flag(service: Service) -> None:
     assert await service.read("/experiments/requires_flag_implementation/") == {"result": True}

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.service import Service, event, exposure
 
+pytestmark = pytest.mark.one_database
+
 PURCHASES = {
     "kind": "ExperimentMetric",
     "name": "Purchases",
@@ -86,7 +88,6 @@ async def test_adjusted_mean_of_events_is_the_analysis_of_its_sums(service: Serv
     assert (await service.read(f"{path}/health/"))["findings"] == []
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("stats_config", [None, {"cuped": None}, {"cuped": {"enabled": False}}])
 async def test_means_are_not_adjusted_unless_asked(service: Service, stats_config: object) -> None:
     path = await experiment_with(service, [PURCHASES], stats_config)
@@ -98,6 +99,7 @@ async def test_means_are_not_adjusted_unless_asked(service: Service, stats_confi
     assert [one["theta"] for one in variants] == [None, None]
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     ("stats_config", "is_adjusted"),
     [(None, True), ({}, True), ({"cuped": None}, False), ({"cuped": {"enabled": False}}, False), (CUPED, True)],
@@ -139,7 +141,6 @@ async def test_adjusted_ratio_of_events_is_the_analysis_of_its_sums(service: Ser
     assert refused.json()["detail"] == "A covariate needs covariate_sum too."
 
 
-@pytest.mark.one_database
 async def test_adjusted_shares_are_analyzed_as_means_of_0_and_1(service: Service) -> None:
     path = await experiment_with(service, [BOUGHT, BUYERS])
     persons = {  # who bought, and who had bought before
@@ -174,7 +175,6 @@ async def test_adjusted_shares_are_analyzed_as_means_of_0_and_1(service: Service
     assert metrics[0]["step_counts"]["control"] == [PERSONS, of_means[0]["sum"]]
 
 
-@pytest.mark.one_database
 async def test_shares_of_0_are_not_adjusted(service: Service) -> None:
     covariate = {"covariate_sum": 40, "covariate_sum_squares": 40, "main_covariate_sum_product": 0}
     variants = [

@@ -8,7 +8,7 @@ import pytest
 from app.metrics.counting.incremental import MetricCounter
 from tests.support.service import FUNNEL, Service, event
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 PURCHASES = {
     "kind": "ExperimentMetric",
@@ -266,7 +266,6 @@ async def test_companies_are_parted_by_their_first_exposure(service: Service) ->
     assert (refused.status_code, refused.json()["attr"]) == (400, "breakdown_type")
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("asked", "attr"),
     [

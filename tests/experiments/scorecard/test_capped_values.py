@@ -1,7 +1,11 @@
 """Values beyond percentiles of all persons are moved to them (winsorizing), through the API."""
 
+import pytest
+
 from tests.experiments.scorecard.test_typed_metrics import END, at, revenue, sums
 from tests.support.service import Service, event, exposure
+
+pytestmark = pytest.mark.one_database
 
 
 async def test_cap_that_would_make_all_values_zero_is_refused_with_its_remedy(service: Service) -> None:

@@ -8,6 +8,8 @@ from tests.experiments.scorecard.test_typed_metrics import END, at, funnel, mean
 from tests.experiments.scorecard.test_typed_metrics_follow_the_events import expect_same_of_analyze
 from tests.support.service import Service, event, exposure
 
+pytestmark = pytest.mark.one_database
+
 PATH = "/experiments/{}/"
 
 
@@ -125,7 +127,6 @@ async def test_results_without_filters_say_where_typed_metrics_are(service: Serv
         assert "`analysis/`" in refused.json()["detail"]
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("events", "metric", "status", "codes"),
     [

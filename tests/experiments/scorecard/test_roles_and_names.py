@@ -5,8 +5,9 @@ import pytest
 from tests.experiments.scorecard.test_typed_metrics import END, Body, at, funnel, mean
 from tests.support.service import Service, event, exposure
 
+pytestmark = pytest.mark.one_database
 
-@pytest.mark.one_database
+
 async def test_guardrail_does_not_become_the_target_metric(service: Service) -> None:
     shared = [
         (await service.post("/experiment_saved_metrics/", {"name": name, "query": mean(name, **fields)})).json()
@@ -28,7 +29,6 @@ async def test_guardrail_does_not_become_the_target_metric(service: Service) -> 
     ]
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(("own", "of_target"), [({}, "decrease"), ({"goal": "increase"}, "increase")])
 async def test_goal_of_the_criteria_is_that_of_a_target_metric_without_one(
     service: Service, own: Body, of_target: str
@@ -43,7 +43,6 @@ async def test_goal_of_the_criteria_is_that_of_a_target_metric_without_one(
     assert found["metrics"][0]["goal"] == of_target
 
 
-@pytest.mark.one_database
 async def test_metric_is_named_by_its_uuid_wherever_metrics_are_named(service: Service) -> None:
     """The target metric too, in either case."""
     name = "ABCDEFAB-0000-4000-8000-000000000001"

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 DAYS = ["2022-11-01", "2022-11-02", "2022-11-03", "2022-11-04"]
 END = "2022-11-04T23:59:59Z"
@@ -180,7 +180,6 @@ async def test_metrics_that_cannot_be_analyzed_say_why(service: Service) -> None
     assert decision["recommendation"] == "blocked"
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("config", "attr"),
     [

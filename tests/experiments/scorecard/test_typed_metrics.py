@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.service import Service, event, exposure
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 END = "2022-11-05T00:00:00Z"
 Body = dict[str, Any]
@@ -127,6 +127,7 @@ async def test_activation_is_the_moment_of_exposure_everywhere(service: Service)
     assert [day["variants"][1]["number_of_samples"] for day in days.values()] == [0, 0, 0, 1, 1]
 
 
+@pytest.mark.each_database
 async def test_first_seen_keeps_persons_of_several_variants_under_their_first(service: Service) -> None:
     experiment = await service.create_experiment(end_date=END, filters={}, metrics=[mean()])
     await service.capture(
@@ -205,7 +206,6 @@ async def test_return_on_the_last_calendar_day_counts_where_the_clock_is_put_bac
     assert sums(found)["test"] == [2, 1]
 
 
-@pytest.mark.one_database
 async def test_exposure_as_the_start_has_two_names(service: Service) -> None:
     starts = [{"kind": kind} for kind in ("ExperimentExposureNode", "ExperimentExposureMetricSource")]
     metrics = [retention(start, node("visit"), 0, 1) for start in starts]
@@ -326,7 +326,6 @@ async def test_persons_mature_without_any_new_event(service: Service, monkeypatc
     assert found == [[0, 0], [1, 1]]
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("metric", "attr"),
     [

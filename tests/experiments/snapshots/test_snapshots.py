@@ -12,6 +12,8 @@ from tests.experiments.test_creating import COUNTRY
 from tests.experiments.test_lifecycle import act, acted
 from tests.support.service import FUNNEL, TREND, Json, Service, event, exposure
 
+pytestmark = pytest.mark.one_database
+
 SECONDARY = [{"name": "Views", "filters": TREND}, {"name": "Nothing", "filters": {}}]
 NO_METRIC = {"type": "validation_error", "code": "invalid_input", "detail": "Invalid metric ID", "attr": None}
 
@@ -156,6 +158,7 @@ async def test_refused_change_keeps_no_snapshot(service: Service) -> None:
     assert (await service.read(path))["end_date"] is None
 
 
+@pytest.mark.each_database
 async def test_snapshot_can_be_taken_at_any_time(service: Service) -> None:
     running = await running_experiment(service)
     path = f"/experiments/{running['id']}/"
@@ -227,6 +230,7 @@ async def test_ending_an_experiment_under_constant_change_is_refused(
     assert await snapshots_of(service, running) == []
 
 
+@pytest.mark.each_database
 async def test_changes_that_end_at_the_same_time_each_keep_what_they_left(service: Service) -> None:
     running = await running_experiment(service)
     path = f"/experiments/{running['id']}/"

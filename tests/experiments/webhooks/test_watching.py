@@ -53,6 +53,7 @@ async def harmful(service: Service, **fields: Any) -> Json:
     return await harmed_experiment(service, filters={}, metrics=[TARGET], **fields)
 
 
+@pytest.mark.one_database
 async def test_what_the_data_show_is_told_once(service: Service, database: Database) -> None:
     experiment = await harmful(service)
     await listen(service)
@@ -77,6 +78,7 @@ async def test_what_the_data_show_is_told_once(service: Service, database: Datab
     assert (name, warning["data"]["warning"]) == ("experiment.warning", "srm")
 
 
+@pytest.mark.one_database
 async def test_a_single_look_is_never_what_is_told(service: Service, database: Database) -> None:
     """Where ``stats_config`` decides by one look, receivers are told by the anytime-valid interval all the same."""
     await harmful(service, stats_config={"sequential": {"enabled": False}})
@@ -97,6 +99,7 @@ async def test_nothing_is_decided_in_the_grace_period(service: Service, database
     assert await told(service, database) == []
 
 
+@pytest.mark.one_database
 async def test_experiment_that_takes_too_long_is_not_counted_at_every_step(
     service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

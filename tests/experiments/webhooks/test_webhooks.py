@@ -28,6 +28,8 @@ from tests.conftest import new_service
 from tests.support.service import Json, Service
 from tests.support.webhook_receiver import Receiver, receiving
 
+pytestmark = pytest.mark.one_database
+
 SECRET = "a-secret-of-the-test"  # noqa: S105
 LOOPBACK = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1")]
 
@@ -163,6 +165,7 @@ async def test_delivery_is_given_up_after_the_last_attempt(service: Service, dat
         assert delivery["error"] == "The receiver answered 302. Redirects are not followed."
 
 
+@pytest.mark.each_database
 @pytest.mark.own_database
 async def test_two_processes_send_a_delivery_once_and_a_lost_claim_is_taken_up(
     service: Service, database: Database
@@ -239,6 +242,7 @@ async def test_the_backlog_of_a_project_does_not_delay_another(
         assert len(crowded.received) == 12
 
 
+@pytest.mark.each_database
 @pytest.mark.own_database
 async def test_projects_with_the_fewest_attempts_under_way_come_first(
     service: Service, client: httpx.AsyncClient, database: Database
@@ -310,6 +314,7 @@ async def test_name_that_resolves_to_a_private_address_is_refused_when_it_is_sen
         assert "not public" in tested.json()["error"]
 
 
+@pytest.mark.each_database
 async def test_webhook_is_tested_at_once(service: Service, application: FastAPI, database: Database) -> None:
     application.state.deliverer = Deliverer(database, Sender(LOOPBACK))
     async with hooked(service, database, 200, 404, active=False) as (receiver, _, _, webhook):
@@ -322,6 +327,7 @@ async def test_webhook_is_tested_at_once(service: Service, application: FastAPI,
         assert [one["id"] for one in await deliveries(service, webhook)] == [refused["id"], taken["id"]]
 
 
+@pytest.mark.each_database
 async def test_secret_is_shown_once_and_changes_are_logged_without_it(service: Service) -> None:
     created = (await service.post("/experiment_webhooks/", {"url": "https://hooks.example.com/T0KEN"})).json()
     path = f"/experiment_webhooks/{created['id']}/"
@@ -364,7 +370,6 @@ REFUSED: list[tuple[Json, str]] = [
 ]
 
 
-@pytest.mark.one_database
 async def test_webhooks_that_are_not_understood_are_refused(service: Service) -> None:
     for body, code in REFUSED:
         response = await service.post("/experiment_webhooks/", body)
@@ -373,7 +378,6 @@ async def test_webhooks_that_are_not_understood_are_refused(service: Service) ->
         assert response.json()["attr"] in {"url", "secret", "events", "events__0"}
 
 
-@pytest.mark.one_database
 async def test_project_has_a_number_of_webhooks(service: Service) -> None:
     for _ in range(limits.WEBHOOKS.value):
         assert (await service.post("/experiment_webhooks/", {"url": "https://a.example/"})).status_code == 201
@@ -383,6 +387,7 @@ async def test_project_has_a_number_of_webhooks(service: Service) -> None:
     assert (refused.status_code, refused.json()["detail"]) == (400, limits.WEBHOOKS.detail)
 
 
+@pytest.mark.each_database
 @pytest.mark.own_database
 async def test_old_deliveries_are_removed_and_too_many_given_up(
     service: Service, database: Database, monkeypatch: pytest.MonkeyPatch

@@ -1,7 +1,11 @@
 """A person who logs in keeps their variants where a flag ensures continuity."""
 
+import pytest
+
 from tests.flags.evaluation.asking import HALVES, ask, create_flag, values
 from tests.support.service import Service, event
+
+pytestmark = pytest.mark.one_database
 
 HALF = {"groups": [{"properties": [], "rollout_percentage": 100}], "multivariate": HALVES}
 BEFORE, AFTER = "distinct_id_0", "distinct_id_2"  # by their numbers "test" and "control"

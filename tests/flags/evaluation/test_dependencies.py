@@ -12,6 +12,8 @@ from app.db.models import FeatureFlag
 from tests.flags.evaluation.asking import COUNTRY, HALVES, create_flag, values
 from tests.support.service import Service
 
+pytestmark = pytest.mark.one_database
+
 
 def on(flag: Any, value: object, **members: object) -> dict[str, Any]:
     condition = {"key": str(flag["id"]), "type": "flag", "operator": "flag_evaluates_to", "value": value, **members}
@@ -52,7 +54,6 @@ async def test_sdk_agrees_on_dependent_flags(service: Service) -> None:
         assert found == {"first": country == "NL", "second": country == "NL", "third": country == "DE"}
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("members", "code", "detail"),
     [

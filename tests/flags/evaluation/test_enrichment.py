@@ -20,6 +20,8 @@ from app.flags.evaluation.event_flags import lacks_flags, with_flags
 from tests.flags.evaluation.asking import COUNTRY, EVERYBODY, HALVES, create_flag, values
 from tests.support.service import TREND, Service, event
 
+pytestmark = pytest.mark.one_database
+
 WEB = {"$lib": "web"}
 
 

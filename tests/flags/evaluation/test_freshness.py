@@ -1,11 +1,15 @@
 """Cached flags follow changes within a second."""
 
+import pytest
+
 from app.db.database import Database
 from app.flags.evaluation.active_flags import FRESH_SECONDS, ActiveFlags
 from app.flags.evaluation.dependencies import evaluated_groups
 from tests.conftest import settings_for
 from tests.flags.evaluation.asking import EVERYBODY, create_flag, values
 from tests.support.service import Service
+
+pytestmark = pytest.mark.one_database
 
 
 async def test_every_change_is_seen_by_the_next_request(service: Service) -> None:

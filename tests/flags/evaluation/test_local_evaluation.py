@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import pytest
 from posthog.client import Client
 
 from tests.flags.evaluation.asking import HALVES, create_flag, values
 from tests.support.service import Service
+
+pytestmark = pytest.mark.one_database
 
 PEOPLE = 100
 COUNTRIES = ("nl", "de", "fr")

@@ -6,6 +6,8 @@ from pydantic import JsonValue
 from tests.flags.evaluation.asking import COUNTRY, ask, create_flag, values
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 SIZE = {"key": "size", "value": 100, "operator": "gt", "type": "group", "group_type_index": 0}
 
 
@@ -20,7 +22,6 @@ async def test_stored_property_decides_until_the_client_says_otherwise(service: 
     assert await values(service, "bob", person_properties={"country": "NL"}) == {"beta-feature": True}
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("operator", "value", "has", "lacks"),
     [
@@ -75,6 +76,7 @@ async def test_condition_on_the_distinct_id_matches_the_person_of_the_request(se
     assert sent["featureFlags"] == {"named": True, "others": False}  # as SDKs read it
 
 
+@pytest.mark.each_database
 async def test_condition_on_the_group_key_matches_the_group_of_the_request(service: Service) -> None:
     named = {"key": "$group_key", "value": "acme", "operator": "exact", "type": "group", "group_type_index": 0}
     filters = {"groups": [{"properties": [named]}, {"properties": [SIZE]}], "aggregation_group_type_index": 0}
@@ -110,7 +112,6 @@ async def test_group_flag_without_such_a_group_is_off(service: Service) -> None:
     assert found["reason"] == {"code": "no_group_type", "condition_index": None, "description": "No group type"}
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("groups", "group_properties", "expected"),
     [

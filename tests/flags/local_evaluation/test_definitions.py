@@ -16,6 +16,8 @@ from app.flags.local_evaluation.evaluators import must_ask
 from tests.flags.evaluation.asking import COUNTRY, EVERYBODY, HALVES, create_flag
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 COHORT: JsonDict = {"key": "id", "value": 3, "type": "cohort"}
 AGE: JsonDict = {"key": "age", "value": 7, "operator": "gt", "type": "person"}
 NOT_SET: JsonDict = {"key": "email", "operator": "is_not_set", "type": "person", "negation": True}
@@ -99,7 +101,6 @@ async def test_project_can_be_named_by_its_address_its_token_or_not_at_all(servi
     assert by_path.json() == by_token.json() == by_user.json()
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("path", PATHS)
 async def test_definitions_take_a_personal_key(service: Service, path: str) -> None:
     stranger = await fetch(service, f"{path}?token={service.token}", key="phx_unknown")
@@ -111,7 +112,6 @@ async def test_definitions_take_a_personal_key(service: Service, path: str) -> N
     assert stranger.json()["detail"] == "Personal API key found in request Authorization header is invalid."
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(("token", "status"), [("phc_unknown", 401), ("%00", 400), ("%ED%A0%80", 401)])
 async def test_token_that_no_project_has_is_refused(service: Service, token: str, status: int) -> None:
     assert (await fetch(service, f"/flags/definitions?token={token}")).status_code == status
@@ -223,7 +223,6 @@ def test_exclusions_inside_cohorts_are_written_as_negations(written: JsonDict, r
 PYTHON, NODE = "posthog-python/7.91.1", "posthog-node/5.70.0"
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("agent", [PYTHON, NODE, "posthog-node/6.0.1"])
 async def test_current_evaluators_get_options_to_evaluate(service: Service, agent: str) -> None:
     holdout = {"id": 1, "exclusion_percentage": 10}
@@ -238,7 +237,6 @@ async def test_current_evaluators_get_options_to_evaluate(service: Service, agen
     assert flags[1]["filters"]["holdout"] == {"id": "2", "exclusion_percentage": 100}
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize("agent", ["posthog-python/6.9.3", "posthog-node/5.69.9", "posthog-go/9.0.0", "", "x" * 9])
 async def test_evaluators_that_know_fewer_options_ask_the_server(service: Service, agent: str) -> None:
     await create_flag(service, filters={**EVERYBODY, "holdout": {"id": 1, "exclusion_percentage": 10}})

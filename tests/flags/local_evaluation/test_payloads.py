@@ -11,6 +11,8 @@ from app.flags.evaluation.rules import EvaluationContext, evaluate, prepare
 from tests.flags.evaluation.asking import EVERYBODY, HALVES, create_flag
 from tests.support.service import Service
 
+pytestmark = pytest.mark.one_database
+
 PAYLOADS = {**EVERYBODY, "payloads": {"true": '{"color": "green"}'}}
 
 
@@ -44,7 +46,6 @@ async def test_flags_that_do_not_exist_have_no_payload_to_ask_for(service: Servi
 KEY_OF_VARIANT = "Payload keys must match a variant key for multivariate flags, got"
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("filters", "detail"),
     [

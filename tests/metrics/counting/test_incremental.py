@@ -140,6 +140,7 @@ def group_fact_queries(hours: int, edit: Edit) -> Sequence[FactQuery[Any]]:
     ]
 
 
+@pytest.mark.one_database
 @settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=history, most_new=st.sampled_from([2, 5, 20_000]))
 @example(  # counted before its start, when what happens until then is still to come
@@ -161,6 +162,7 @@ async def test_incremental_counts_equal_recomputed_counts(
     await live_through(history, fact_queries, (await new_service(client, database)).project_id, database)
 
 
+@pytest.mark.one_database
 @settings(max_examples=examples(5), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=history)
 async def test_incremental_counts_of_groups_equal_recomputed_counts(
@@ -208,6 +210,7 @@ def written(value: Any) -> Any:
     return [written(one) for one in vars(value).values()] if is_dataclass(value) else str(np.asarray(value).tolist())
 
 
+@pytest.mark.one_database
 async def test_count_that_is_no_sum_is_kept_until_something_changes(service: Service, database: Database) -> None:
     facts = FactService(database, Materializer(database), service.project_id)
     persons = await create_persons(database, service.project_id)
@@ -372,6 +375,7 @@ async def test_unused_series_is_removed_and_created_again_on_demand(
     assert [shown(await facts.count(metric, series)) for metric in (exposure, total)] == before
 
 
+@pytest.mark.one_database
 async def test_removed_series_is_not_appended_to(service: Service, database: Database) -> None:
     """Not even when another series has its id by then."""
     await service.capture(event("visit", "ann", variant="test"))

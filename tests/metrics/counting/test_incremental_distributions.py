@@ -31,7 +31,7 @@ from tests.metrics.counting.test_incremental import HOUR, START, Edit, history, 
 from tests.support.examples import examples
 from tests.support.service import Service, event, exposure
 
-pytestmark = pytest.mark.own_database
+pytestmark = [pytest.mark.one_database, pytest.mark.own_database]
 
 PURCHASE = {"kind": "EventsNode", "event": "buy"}
 CAPPED: Mapping[str, Any] = {

@@ -162,6 +162,7 @@ async def test_filters_of_the_database_are_those_of_the_matcher(
         assert await kept_facts(service, database) == expected
 
 
+@pytest.mark.one_database
 async def test_events_that_certainly_fail_a_filter_are_not_left_over(service: Service, database: Database) -> None:
     definition = SeriesDefinition((EventSource("a", parse_filter([{"key": "x", "value": ["yes"]}])),), "v")
     kinds = ['{"x": "yes"}', '{"x": "no", "v": "control"}', '{"x": 1}', "{}", r'{"x": "y\u0065s"}']

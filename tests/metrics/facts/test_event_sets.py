@@ -122,6 +122,7 @@ async def test_entity_has_events_that_pass_its_filter(
     assert await found(service, application, *sources) == list(expected)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("properties", "expected"),
     [
@@ -140,6 +141,7 @@ async def test_groups_as_actors_can_be_filtered_by_person(
     assert await found(service, application, ("a", properties), actor="$group_0") == list(expected)
 
 
+@pytest.mark.one_database
 async def test_filters_read_current_properties_of_persons_and_groups(service: Service, application: FastAPI) -> None:
     await service.capture(*IDENTIFIED, *EVENTS)
     paid, large = ("a", [person("plan", "paid")]), ("a", [group("size", 5, operator="gt")])

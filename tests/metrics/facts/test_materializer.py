@@ -20,7 +20,7 @@ from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
 from tests.support.service import Service, event
 
-pytestmark = pytest.mark.own_database
+pytestmark = [pytest.mark.one_database, pytest.mark.own_database]
 
 PAGEVIEWS = SeriesDefinition((EventSource("$pageview", parse_filter(None)),), "$feature/checkout")
 
@@ -43,6 +43,7 @@ async def test_event_becomes_one_fact_for_any_chunk_size(
     assert await count_facts(database) == 12
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("chunk", [1, 3, 10_000])
 async def test_events_of_several_names_become_facts_in_order_of_arrival(
     service: Service, database: Database, chunk: int
@@ -105,6 +106,7 @@ async def test_equal_definitions_share_series(service: Service, database: Databa
     assert len(series.ids) == 1
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("free", [0, 1, 3])
 async def test_several_series_are_made_at_once(service: Service, database: Database, free: int) -> None:
     """On as many connections as are free, with the facts that they have one after another."""
@@ -155,6 +157,7 @@ async def test_progress_grows_while_facts_are_made(service: Service, database: D
     assert materializer.progress.percent(service.project_id) is None
 
 
+@pytest.mark.each_database
 async def test_concurrent_requests_materialize_once(service: Service, database: Database, application: FastAPI) -> None:
     await service.capture(*[event("$pageview", str(number)) for number in range(50)])
     # The second as in another process; the third leaves the work to the database.
@@ -171,6 +174,7 @@ async def test_concurrent_requests_materialize_once(service: Service, database: 
     assert await count_facts(database) == 50
 
 
+@pytest.mark.each_database
 async def test_concurrent_writers_and_readers_store_every_fact_once(service: Service, database: Database) -> None:
     materializer, direct = Materializer(database, 5), Materializer(database, 5, direct_from=2)
 

@@ -13,7 +13,7 @@ from app.operations.doctor import service
 from app.operations.doctor.service import Doctor, Finding
 from app.settings import Settings
 
-pytestmark = pytest.mark.own_database
+pytestmark = [pytest.mark.one_database, pytest.mark.own_database]
 
 ADDRESS = "http://abacus.test"
 
@@ -90,6 +90,7 @@ async def test_unknown_prefix_fails(application: FastAPI, settings: Settings) ->
     assert f"ABACUS_PUBLIC_URL={ADDRESS}/abacus" in found["prefix"].remedy
 
 
+@pytest.mark.each_database
 async def test_doctor_recognizes_another_service_at_the_address(settings: Settings) -> None:
     found = await examine(settings, FastAPI())
 

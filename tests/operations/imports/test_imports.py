@@ -56,6 +56,7 @@ def left(runner: ImportRunner) -> list[str]:
     return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
 
 
+@pytest.mark.one_database
 async def test_an_upload_is_imported_and_shown(service: Service, runner: ImportRunner) -> None:
     times = ("2022-11-02T10:00:00Z", "2022-11-03T10:00:00Z")
     lines = [line(number, f"person-{number}", timestamp=time) for number, time in enumerate(times)]
@@ -86,6 +87,7 @@ async def test_an_upload_is_imported_and_shown(service: Service, runner: ImportR
     assert left(runner) == [name for name in left(runner) if name.endswith(".refused.ndjson")]
 
 
+@pytest.mark.one_database
 async def test_an_import_that_a_restart_interrupted_goes_on(
     service: Service, runner: ImportRunner, application: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +121,7 @@ async def test_a_cancelled_import_ends_and_is_forgotten_when_it_is_deleted_again
     assert (await service.get(f"{PATH}{one['id']}/")).status_code == 404
 
 
+@pytest.mark.one_database
 async def test_a_file_that_is_not_taken_leaves_nothing_behind(
     service: Service, runner: ImportRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,7 @@ async def erase(service: Service, distinct_id: str, *, removes_events: bool) -> 
     return bool(found)
 
 
+@pytest.mark.one_database
 @settings(max_examples=examples(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     history=histories,
@@ -134,6 +135,7 @@ async def test_erasure_leaves_results_and_recounts_as_they_were(
     assert sum(added.values()) == sum(before[-1]["total_exposures"].values()) + 1
 
 
+@pytest.mark.one_database
 async def test_results_that_were_never_read_count_an_erased_person(service: Service) -> None:
     await service.capture(*happening(("visit", "ann", 2, "test")), *happening(("visit", "bob", 2, "control")))
     experiment = await create_experiment(service, "events")
@@ -171,6 +173,7 @@ async def test_nothing_of_an_erased_person_is_left(service: Service, database: D
     assert (await service.get(f"/persons/{person['id']}/")).status_code == 404
 
 
+@pytest.mark.one_database
 async def test_no_value_of_a_breakdown_is_left(service: Service, database: Database) -> None:
     canary = "9d1f-canary"
     purchases = {"metric_type": "mean", "source": {"kind": "EventsNode", "event": "purchase"}}
@@ -209,6 +212,7 @@ def as_text(column: Column[Any]) -> ColumnElement[Any]:
     return column if isinstance(column.type, LargeBinary) else cast(column, Text)
 
 
+@pytest.mark.one_database
 async def test_person_can_be_erased_while_the_events_stay(service: Service) -> None:
     await service.capture(event("visit", "ann", properties={"$set": {"email": "ann@x"}}))
     [before] = (await service.read("/persons/"))["results"]

@@ -14,7 +14,7 @@ from app.operations.maintenance.wiring import build_maintenance
 from tests.conftest import new_service
 from tests.support.service import FUNNEL, TREND, Service, event, exposure
 
-pytestmark = [pytest.mark.own_database, pytest.mark.clickhouse]
+pytestmark = [pytest.mark.one_database, pytest.mark.own_database, pytest.mark.clickhouse]
 
 CUTOFF = dt.datetime(2022, 12, 1, tzinfo=dt.UTC)
 WEEKLY = {"insight": "TRENDS", "events": [{"id": "$pageview", "order": 0, "math": "weekly_active"}]}
@@ -65,6 +65,7 @@ async def answers(service: Service, experiment: dict[str, Any]) -> list[object]:
     ]
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("attribution", ["events", "exposure"])
 async def test_removal_of_events_changes_no_result(
     application: FastAPI, service: Service, database: Database, attribution: str
@@ -97,6 +98,7 @@ async def test_results_that_were_never_read_do_not_change_either(
     assert {variant["key"]: variant["success_count"] for variant in counted["variants"]} == {"control": 5, "test": 9}
 
 
+@pytest.mark.each_database
 async def test_metric_over_removed_events_is_refused(application: FastAPI, service: Service) -> None:
     await two_variants(service)
     await service.create_experiment()
@@ -112,6 +114,7 @@ async def test_metric_over_removed_events_is_refused(application: FastAPI, servi
         assert "2022-12-01T00:00:00+00:00" in refused.json()["detail"]
 
 
+@pytest.mark.each_database
 async def test_metric_over_removed_events_does_not_affect_others(application: FastAPI, service: Service) -> None:
     await two_variants(service)
     experiment = await service.create_experiment()
@@ -189,6 +192,7 @@ async def test_removal_keeps_events_of_other_projects(
     assert await stored_events(database) == before
 
 
+@pytest.mark.each_database
 async def test_a_new_breakdown_needs_the_events(application: FastAPI, service: Service) -> None:
     await two_variants(service)
     purchases = {"metric_type": "mean", "source": {"kind": "EventsNode", "event": "purchase"}}

@@ -18,7 +18,7 @@ from app.operations.maintenance.wiring import build_maintenance
 from tests.experiments.phases.test_circuit_breakers import breaker, harmed_experiment
 from tests.support.service import FUNNEL, TREND, Service, event
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.one_database, pytest.mark.clickhouse]
 
 
 async def test_projects_take_turns(service: Service, database: Database) -> None:

@@ -21,6 +21,8 @@ from app.operations.transfer.wiring import experiment_services, export_of
 from tests.conftest import new_service
 from tests.support.service import TREND, Service, event, exposure
 
+pytestmark = pytest.mark.one_database
+
 Json = Any
 PARTS = [part.value for part in ExportPart]
 STEPS = ((0, "$pageview"), (1, "purchase"))
@@ -155,6 +157,7 @@ async def test_parquet_holds_the_same_events_and_persons(
 CONDITION = {"key": "plan", "value": "pro", "type": "person", "operator": "exact"}
 
 
+@pytest.mark.each_database
 async def test_what_experiments_refer_to_goes_along_and_has_other_numbers(
     database: Database, service: Service, other: Service, tmp_path: Path
 ) -> None:

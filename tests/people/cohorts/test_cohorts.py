@@ -13,6 +13,8 @@ from tests.accounts.projects.test_isolation import NO_IDS, NO_PROJECT, NOT_FOUND
 from tests.people.cohorts.test_cohort_matching import cohort, filters, group, plan
 from tests.support.service import Json, Service, event, without_warnings
 
+pytestmark = pytest.mark.one_database
+
 PATHS = [
     ("GET", "/cohorts/{id}/"),
     ("PUT", "/cohorts/{id}/"),
@@ -109,6 +111,7 @@ async def test_list_follows_who_is_who(service: Service) -> None:
     assert await count(service, created) == 3
 
 
+@pytest.mark.each_database
 async def test_distinct_ids_are_added_to_a_list(service: Service) -> None:
     await meet(service, ann=None, bob=None, eve=None)
     created = await create(service, is_static=True, distinct_ids=["ann"])
@@ -181,7 +184,6 @@ async def test_list_takes_as_many_queries_however_long_it_is(service: Service, d
     assert await queries() == for_one
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     "changes",
     [
@@ -204,6 +206,7 @@ async def test_patch_changes_sent_fields_only(service: Service, changes: dict[st
     assert await service.read(path) == {**changed, "count": 0}
 
 
+@pytest.mark.each_database
 async def test_groups_that_are_sent_alone_take_the_place_of_filters(service: Service) -> None:
     created = await create(service, filters=PRO)
     groups = [{"properties": [plan("team")]}]
@@ -276,6 +279,7 @@ async def test_cohort_cannot_refer_to_itself(service: Service) -> None:
     assert (await service.read("/cohorts/"))["results"] == [third, second, first]
 
 
+@pytest.mark.each_database
 async def test_one_of_two_changes_that_close_a_circle_is_refused(service: Service) -> None:
     one, two = await create(service, filters=PRO), await create(service, filters=PRO)
 
@@ -323,7 +327,6 @@ NOT_LIST = 'Expected a list of items but got type "{}".'
 BAD_IDS = "Distinct ids must be a list of texts that are not blank."
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("fields", "attr", "code", "detail"),
     [
@@ -389,7 +392,6 @@ async def test_invalid_field_is_refused_by_name(
     assert (await service.read("/cohorts/"))["results"] == [created]
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("fields", "attr"),
     [
@@ -416,7 +418,6 @@ async def test_forms_are_read_too(service: Service) -> None:
     assert (response.status_code, response.json()["count"]) == (201, 1)
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(("method", "path"), PATHS)
 async def test_cohort_of_another_project_does_not_exist(
     service: Service, neighbor: Service, method: str, path: str
@@ -430,7 +431,6 @@ async def test_cohort_of_another_project_does_not_exist(
     assert await neighbor.read(f"/cohorts/{theirs['id']}/") == theirs
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(("method", "path"), [("GET", "/cohorts/"), ("POST", "/cohorts/"), *PATHS])
 async def test_cohorts_of_another_organization_are_closed(
     service: Service, stranger: Service, method: str, path: str
@@ -465,6 +465,7 @@ async def test_same_distinct_id_in_two_projects_is_two_persons(service: Service,
     assert await count(service, await create(service, filters=PRO)) == 0
 
 
+@pytest.mark.each_database
 async def test_members_and_the_question_about_one_person_agree(
     service: Service, neighbor: Service, database: Database
 ) -> None:

@@ -12,6 +12,8 @@ from app.db.models import Cohort
 from tests.flags.evaluation.asking import values
 from tests.support.service import FUNNEL, TREND, Service, event
 
+pytestmark = pytest.mark.one_database
+
 Document = Any  # JSON
 
 USERS = [

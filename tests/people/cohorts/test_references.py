@@ -15,6 +15,8 @@ from app.properties.filters import InvalidFilter, parse_filter
 from app.properties.subjects import cohorts_in
 from tests.support.service import Service
 
+pytestmark = pytest.mark.one_database
+
 IDS = [
     (3, 3),
     ("3", 3),

@@ -62,6 +62,7 @@ async def test_persons_are_found_by_email_and_by_search(
     assert await shown(service, **parameters) == names
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("properties", "names"),
     [
@@ -90,6 +91,7 @@ async def test_persons_are_found_by_properties(service: Service, properties: Jso
     assert await shown(service, properties=json.dumps(properties)) == names
 
 
+@pytest.mark.one_database
 async def test_persons_are_found_by_cohort(service: Service) -> None:
     await known_persons(service)
     listed = {"name": "l", "is_static": True, "distinct_ids": ["ann's phone", "cem"]}
@@ -150,6 +152,7 @@ async def test_list_ends_a_page_where_enough_persons_were_tested(
     assert await shown(service, properties=team, offset=2) == ["p3", "p0"]
 
 
+@pytest.mark.one_database
 async def test_person_is_read_by_id_and_by_uuid(service: Service) -> None:
     await known_persons(service)
     [listed] = (await service.read("/persons/", distinct_id="ann"))["results"]
@@ -174,6 +177,7 @@ def test_person_is_named_as_in_2022(properties: dict[str, object], distinct_ids:
     assert name_of(properties, distinct_ids) == name
 
 
+@pytest.mark.one_database
 async def test_properties_are_changed_one_by_one(service: Service) -> None:
     await known_persons(service)
     [person] = (await service.read("/persons/", distinct_id="cem"))["results"]

@@ -45,6 +45,7 @@ async def test_types_get_their_indexes_in_the_order_of_first_sight(service: Serv
     ]
 
 
+@pytest.mark.one_database
 async def test_description_is_a_sight_too(service: Service) -> None:
     await service.capture(
         identify("company", "acme", {"plan": "free"}),
@@ -55,6 +56,7 @@ async def test_description_is_a_sight_too(service: Service) -> None:
     assert [shown["group_type"] for shown in await service.read("/groups_types/")] == ["company", "team", "city"]
 
 
+@pytest.mark.one_database
 async def test_sixth_type_is_left_out(service: Service) -> None:
     await service.capture(
         event("a", "ann", properties={"$groups": {f"type {number}": "key" for number in range(7)}}),
@@ -66,6 +68,7 @@ async def test_sixth_type_is_left_out(service: Service) -> None:
     assert [name for name in properties if name.startswith("$group_")] == [f"$group_{index}" for index in range(5)]
 
 
+@pytest.mark.one_database
 async def test_properties_of_a_group_are_added_and_the_later_one_wins(service: Service) -> None:
     await service.capture(
         identify("company", "acme", {"plan": "free", "size": 3}),
@@ -77,6 +80,7 @@ async def test_properties_of_a_group_are_added_and_the_later_one_wins(service: S
     assert await groups(service) == {"acme": {"plan": "paid", "size": 3, "city": "Bonn"}, "5": {"plan": "free"}}
 
 
+@pytest.mark.one_database
 async def test_event_that_is_sent_again_does_not_turn_a_group_back(service: Service) -> None:
     first = identify("company", "acme", {"plan": "free"}, uuid="0185e5bc-0000-7000-8000-000000000001")
     await service.capture(first)

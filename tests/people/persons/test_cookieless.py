@@ -16,6 +16,8 @@ from app.people.cookieless.visitors import COOKIELESS, Visitor, identifier, site
 from tests.conftest import new_service
 from tests.support.service import Service, event, exposure
 
+pytestmark = pytest.mark.one_database
+
 FIREFOX, SAFARI = "Mozilla/5.0 (X11; Linux) Firefox/131.0", "Mozilla/5.0 (Macintosh) Safari/605.1"
 NOW = dt.datetime(2026, 3, 5, 12, tzinfo=dt.UTC)
 
@@ -124,6 +126,7 @@ async def test_events_are_stored_without_a_person_where_it_is_switched_off(
     await application.state.capture.close()
 
 
+@pytest.mark.each_database
 @pytest.mark.own_database
 async def test_salts_are_shared_between_processes_and_removed_when_their_day_is_over(
     database: Database, service: Service

@@ -11,6 +11,8 @@ from tests.conftest import new_service
 from tests.support.examples import examples
 from tests.support.service import Service, event
 
+pytestmark = pytest.mark.one_database
+
 
 def identify(distinct_id: str, anonymous: str, **members: Any) -> dict[str, object]:
     return event("$identify", distinct_id, properties={"$anon_distinct_id": anonymous, **members})

@@ -2,7 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from tests.support.service import FUNNEL, Service, event, exposure
+
+pytestmark = pytest.mark.one_database
 
 
 def unprofiled(name: str, distinct_id: str, **properties: Any) -> dict[str, object]:
