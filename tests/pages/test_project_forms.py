@@ -134,6 +134,9 @@ async def test_cohort_of_conditions_is_made_counted_changed_and_deleted(service:
 
 
 async def test_list_of_persons_is_made_and_grows(service: Service, visitor: Visitor) -> None:
+    many = await send(visitor, "cohorts/new/", name="Friends", kind="list", ids="a\r\n" * 20_000 + "a", c0_key="")
+    assert (many.status, "At most 20,000 ids at a time" in many.text) == (400, True)
+
     made = await send(visitor, "cohorts/new/", name="Friends", kind="list", ids="ann\r\n\r\n bob ", c0_key="")
     assert made.status == 303, made.text
     cohort = await only(service, "/cohorts/")
