@@ -195,7 +195,7 @@ async def test_page_of_an_experiment_on_companies_speaks_of_companies(service: S
 
     assert "each variant needs 100 companies" in page
     assert "Companies analyzed" in page
-    assert "The flag gives control, test to groups." in draft
+    assert "The flag gives control, test to companies." in draft
     assert "companies get what they get without it" in asked
     assert "Percentages are of the companies" in flag
     for text in (page, asked, flag.partition(" Code ")[0]):
