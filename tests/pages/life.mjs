@@ -131,6 +131,7 @@ async function clickThrough() {
   await page.fill("#key", "banner");
   await page.click("text=Add a variant");
   await look(page, "new flag");
+  await page.fill("#v0_share", "50");
   await page.click("text=Create the flag");
   await page.waitForSelector("#error-v0_key");
   await look(page, "wrong flag");

@@ -134,6 +134,8 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"effect": "1_0"}, "effect"),
     ({"c0_key": "country"}, "c0_value"),
     ({"level": "150"}, "level"),
+    ({"cuped": "yes", "cuped_days": "31"}, "cuped_days"),
+    ({"cuped_days": "7"}, "cuped_days"),
     ({"compare_with": "huge"}, "compare_with"),
     ({"start_at": "soon"}, "start_at"),
     ({"start_at": "2020-01-01T00:00"}, "start_at"),
@@ -232,6 +234,16 @@ async def test_form_says_how_it_is_compared_and_what_happens_by_itself(service: 
         **FILLED,
         "level": "99",
         "compare_with": "test",
+        "v0_share": "30",
+        "v2_key": "huge",
+        "v2_share": "20",
+        "left_out": "huge",
+        "cuped": "yes",
+        "cuped_days": "7",
+        "exposed_at": "opened",
+        "activated_at": "paid",
+        "several": "first_seen",
+        "no_tests": "yes",
         "holdout": str(holdout["id"]),
         "matured": "yes",
         "start_at": "2199-01-01T09:00",
@@ -262,6 +274,15 @@ async def test_form_says_how_it_is_compared_and_what_happens_by_itself(service: 
 
     assert experiment["stats_config"]["confidence_level"] == 0.99
     assert experiment["stats_config"]["baseline_variant_key"] == "test"
+    assert experiment["stats_config"]["excluded_variants"] == ["huge"]
+    assert experiment["stats_config"]["cuped"] == {"enabled": True, "lookback_days": 7}
+    node = {"kind": "ExperimentEventExposureConfig"}
+    assert experiment["exposure_criteria"] == {
+        "filterTestAccounts": True,
+        "exposure_config": {**node, "event": "opened"},
+        "activation_config": {**node, "event": "paid"},
+        "multiple_variant_handling": "first_seen",
+    }
     assert (experiment["holdout_id"], experiment["only_count_matured_users"]) == (holdout["id"], True)
     assert experiment["scheduling_config"] == {
         "start_at": "2199-01-01T09:00:00Z",

@@ -7,8 +7,10 @@ import pytest
 
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
+from app.pages.formatting import format_change, format_number
+from tests.experiments.test_holdouts import analysis_of, hold, running_twice
 from tests.pages.conftest import FormFields, Page, Visitor
-from tests.support.service import Service
+from tests.support.service import Service, event, exposure
 
 pytestmark = pytest.mark.one_database
 
@@ -72,6 +74,27 @@ async def test_holdout_is_made_named_by_an_experiment_and_deleted_after_it(servi
     assert (await delete(visitor, path)).status == 303
 
 
+async def test_page_of_a_holdout_says_what_its_experiments_changed_together(service: Service, visitor: Visitor) -> None:
+    nothing = await hold(service)
+    held, [_, second] = await running_twice(service)
+    people = ((held, 150, 15), ("test", 450, 90))
+    await service.capture(
+        *(exposure(f"{name}-{n}", name) for name, count, _ in people for n in range(count)),
+        *(event("purchase", f"{name}-{n}") for name, _, buyers in people for n in range(buyers)),
+    )
+    analysis = (await analysis_of(service, held))["metric"]
+
+    page = await look(visitor, f"holdouts/{held.removeprefix('holdout-')}/results/")
+
+    others = analysis["analysis"]["variants"][1]
+    assert f"others 450 90 {format_number(others['mean'])}" in page.text
+    assert format_change(others["delta_relative"]) in page.text
+    assert "Held out: 150 persons. Others: 450." in page.text
+    assert "do not match the share" not in page.text
+    assert f'{visitor.path(second)}"' in page.response.text
+    assert "there is no shared one" in (await look(visitor, f"holdouts/{nothing['id']}/results/")).text
+
+
 async def test_cohort_of_conditions_is_made_counted_changed_and_deleted(service: Service, visitor: Visitor) -> None:
     for name, plan in (("ann", "pro"), ("bob", "free")):
         await service.capture({"event": "$identify", "distinct_id": name, "properties": {"$set": {"plan": plan}}})
@@ -111,6 +134,9 @@ async def test_cohort_of_conditions_is_made_counted_changed_and_deleted(service:
 
 
 async def test_list_of_persons_is_made_and_grows(service: Service, visitor: Visitor) -> None:
+    many = await send(visitor, "cohorts/new/", name="Friends", kind="list", ids="a\r\n" * 20_000 + "a", c0_key="")
+    assert (many.status, "At most 20,000 ids at a time" in many.text) == (400, True)
+
     made = await send(visitor, "cohorts/new/", name="Friends", kind="list", ids="ann\r\n\r\n bob ", c0_key="")
     assert made.status == 303, made.text
     cohort = await only(service, "/cohorts/")

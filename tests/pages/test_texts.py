@@ -55,6 +55,16 @@ async def test_shares_do_not_fall_below_nothing_nor_rise_above_everyone(service:
     assert "\N{MINUS SIGN}100.0% to" in page.text
 
 
+async def test_change_against_nothing_has_no_figures_in_percent(service: Service, visitor: Visitor) -> None:
+    experiment = await sold(service, 500, control=0, test=80)
+
+    page = await visitor.look(experiment)
+
+    assert "no change in percent: the baseline is 0" in page.text
+    assert "e+" not in page.text
+    assert not re.search(r"\+\d[\d,]{3,}", page.text)
+
+
 async def test_verdict_says_why_the_rule_of_2022_differs(service: Service, visitor: Visitor) -> None:
     experiment = await sold(service, 500, control=50, test=80)
     path = f"/experiments/{experiment['id']}"
@@ -185,7 +195,7 @@ async def test_page_of_an_experiment_on_companies_speaks_of_companies(service: S
 
     assert "each variant needs 100 companies" in page
     assert "Companies analyzed" in page
-    assert "The flag gives control, test to groups." in draft
+    assert "The flag gives control, test to companies." in draft
     assert "companies get what they get without it" in asked
     assert "Percentages are of the companies" in flag
     for text in (page, asked, flag.partition(" Code ")[0]):

@@ -43,6 +43,9 @@ UNUSUAL: list[dict[str, Any]] = [
         "metrics": [METRICS[0]],
     },
     {"parameters": {"aggregation_group_type_index": 1}, "metrics": [METRICS[0]]},
+    {"stats_config": {"cuped": None, "excluded_variants": []}, "metrics": [METRICS[0]]},
+    {"stats_config": {"cuped": {"enabled": False, "lookback_days": 3}, "method": "bayesian"}, "metrics": [METRICS[0]]},
+    {"stats_config": {"cuped": {"lookback_days": 7}}, "metrics": [METRICS[0]]},
 ]
 
 

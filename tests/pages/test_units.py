@@ -53,6 +53,7 @@ async def test_group_experiment_is_made_edited_and_run_without_a_word_of_persons
     found = {path: spoken for path, text in looked.items() if (spoken := _of_persons(text))}
 
     assert found == {}
+    assert "The flag gives control, test to companies." in looked[address]
     assert "Share of companies that do it" in looked[f"{address}edit/"]
     assert "Companies a day" in looked["preview"]
     assert "Companies get its variants right now." in objected.text

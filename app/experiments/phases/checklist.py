@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from app.common.errors import Conflict, ValidationFailed
-from app.common.nouns import GROUPS, PERSONS
 from app.common.number_texts import format_chosen_share
 from app.db.database import Database
 from app.db.models import Experiment, utc_now
@@ -19,7 +18,7 @@ from app.experiments.lifecycle import describe_empty_window
 from app.experiments.loading import load_experiment
 from app.experiments.repository import ExperimentRepository
 from app.experiments.scorecard.counting import metrics_of
-from app.flags.filters import group_type_index_of, groups_of
+from app.flags.filters import groups_of
 from app.flags.holdouts import read_holdout
 from app.metrics.queries.scope import EXPOSURE_EVENTS
 from app.metrics.queries.service import MetricQueryBuilder
@@ -60,7 +59,7 @@ class LaunchChecklist:
             await self._definition(experiment),
             await self._flag_in_code(experiment),
             await self._exposure_event(experiment),
-            _reach(experiment),
+            _reach(experiment, await self._queries.unit(self._queries.planned_scope(experiment))),
             _planned_size(experiment),
             _guardrails(experiment),
             _holdout(experiment),
@@ -143,13 +142,12 @@ class LaunchChecklist:
         )
 
 
-def _reach(experiment: Experiment) -> ChecklistItem:
+def _reach(experiment: Experiment, unit: str) -> ChecklistItem:
     filters = experiment.feature_flag.filters
     shares = [group.get("rollout_percentage") for group in groups_of(filters)]
     is_released = any(share is None or (isinstance(share, int | float) and share > 0) for share in shares)
     served = [key for key, share in shares_of(filters).items() if share > 0]
     is_split = len(served) > 1
-    unit = PERSONS if group_type_index_of(filters) is None else GROUPS
     detail = f"The flag gives {', '.join(served) or 'no variant'} to {unit if is_released else f'no {unit}'}."
     action = "Give at least two variants a share, and a release condition a rollout."
     return _item("reach", f"The flag reaches {unit}", "recommended", is_released and is_split, detail, action)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
+from app.common.nouns import GROUPS
 from app.db.models import Experiment
 from app.experiments.scorecard.metrics import person_level_math
 from app.metrics.aggregation.samples import SampleMath
@@ -50,7 +51,9 @@ class MetricDescriber:
 
     def funnel(self, query: FunnelQuery, filters: Filters) -> MetricWording:
         leaves_out = self._leaves_out(filters)
-        return describe_funnel(query, self.unit, self.scope.attributed_by, leaves_out=leaves_out)
+        is_of_other_groups = query.group_type_index not in (None, self.scope.group_type_index)
+        unit = GROUPS if is_of_other_groups else self.unit
+        return describe_funnel(query, unit, self.scope.attributed_by, leaves_out=leaves_out)
 
     def trend(self, query: TrendQuery, math: SampleMath, filters: Filters) -> MetricWording:
         return describe_trend(query, math, self.unit, leaves_out=self._leaves_out(filters))

@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from app.common.errors import ValidationFailed
-from app.common.nouns import GROUPS, PERSONS, capitalized
+from app.common.nouns import PERSONS, capitalized
 from app.metrics.aggregation.samples import SampleMath
 from app.metrics.queries.entities import Entity, Filters, read_list
 from app.metrics.queries.models import FunnelQuery, TrendQuery
@@ -46,12 +46,11 @@ def describe_funnel(
     Parameters
     ----------
     unit : str
-        What an experiment compares, in the plural; a funnel may be about groups instead.
+        Whose share it is, in the plural.
     leaves_out : bool
         Whether events of test accounts are left out.
     """
-    who = unit if query.group_type_index is None else GROUPS
-    who = f"exposed {who}" if attributed_by == "exposure" else who
+    who = f"exposed {unit}" if attributed_by == "exposure" else unit
     first, *later = [describe_events(step) for step in query.steps]
     window = spell(query.window.interval, query.window.unit)
     if not later:

@@ -18,6 +18,7 @@ Json = dict[str, Any]
 MATCHES: Final = {"AND": "all of them hold", "OR": "at least one of them holds"}
 KINDS: Final = {"criteria": "Conditions: who meets them is in it", "list": "A list of ids"}
 MOST_CONDITIONS: Final = 50
+MOST_IDS: Final = 20_000
 _CRITERIA: Final = re.compile(r"match|json|c\d{1,2}_(?:key|operator|value|json)")
 _NO_CONDITION: Final = "Add a condition: without one, no person is in the cohort."
 
@@ -67,6 +68,9 @@ def _read_texts(form: Row) -> Json:
 
 def _read_ids(form: Row) -> list[str]:
     """Return the ids of a field that holds one on each line."""
+    if form.text("ids").count("\n") >= MOST_IDS:
+        form.refuse("ids", f"At most {MOST_IDS:,} ids at a time: save these first, and add the others then.")
+        return []
     return [line.strip() for line in form.text("ids").splitlines() if line.strip()]
 
 

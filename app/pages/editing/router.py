@@ -34,7 +34,7 @@ from app.pages.editing.documents import (
 from app.pages.editing.exposure import SEVERAL
 from app.pages.editing.planning import DAYS, PlanService, Preview
 from app.pages.editing.rows import Fields, count_rows, without_row, write_number
-from app.pages.editing.settings import BREAKER_ACTIONS, HARMS, MOST, SAVED_TYPES, usual_ramp
+from app.pages.editing.settings import BREAKER_ACTIONS, CUPED, HARMS, MOST, SAVED_TYPES, usual_ramp
 from app.pages.editing.staleness import refuse_stale
 from app.pages.reading_forms import read_form
 from app.pages.routing import PageRoute, link_from, show
@@ -107,6 +107,7 @@ class ExperimentForm:
             holdouts=offered.holdout_choices(fields.get("holdout", "")),
             metric_choices=metric_choices(fields, offered.saved),
             harms=HARMS,
+            cuped=CUPED,
             breaker_actions=BREAKER_ACTIONS,
             kinds=metrics.in_words(metrics.KINDS, unit),
             kinds_of_2022=metrics.in_words(metrics.KINDS_OF_2022, unit),

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
+from app.accounts.projects.schemas import CupedConfig
 from app.common.timestamps import parse_moment, write_moment
 from app.db.models import Experiment
 from app.experiments.automation.schemas import MOST_BREAKERS, MOST_STEPS, BreakerAction, default_ramp
 from app.flags.interventions import rollout_of
 from app.pages.editing.exposure import read_exposure, write_exposure
-from app.pages.editing.rows import Fields, Row, count_rows, without_rows, write_number
+from app.pages.editing.rows import Fields, Row, as_one_line, count_rows, without_rows, write_number
 
 Json = dict[str, Any]
 
@@ -26,7 +27,9 @@ SAVED_TYPES: Final[Mapping[str, str]] = {"secondary": "a further metric", "prima
 _DEFAULT_LEVEL: Final = 0.95
 _DEFAULT_EXPOSURES: Final = 100
 _NO_MOMENT: Final = "This has to be a date and a time, such as 2026-12-24 18:00."
-_OF_THE_FORM: Final = ("confidence_level", "baseline_variant_key")
+_OF_THE_FORM: Final = ("confidence_level", "baseline_variant_key", "excluded_variants", "cuped")
+CUPED: Final[Mapping[str, str]] = {"": "as the project says", "yes": "yes", "no": "no"}
+_CUPED_DAYS: Final = CupedConfig().lookback_days
 
 
 # Where errors of the API are shown: in the card of a setting, or beside a field of one of its rows.
@@ -39,6 +42,8 @@ _PLACES: Final[Mapping[str, str]] = {
     "holdout_id": "holdout",
     "stats_config": "compare_with",
     "stats_config__confidence_level": "level",
+    "stats_config__excluded_variants": "left_out",
+    "stats_config__cuped__lookback_days": "cuped_days",
     "stats_config__baseline_variant_key": "compare_with",
 }
 _ROWS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
@@ -104,7 +109,28 @@ class SettingsReader:
             config["confidence_level"] = level
         if baseline := self._form.text("compare_with"):
             config["baseline_variant_key"] = baseline
+        for name, write, read in (
+            ("excluded_variants", _write_left_out, self._read_left_out),
+            ("cuped", _write_cuped, self._read_cuped),
+        ):
+            # What shows nothing else than what is stored stays as it is stored.
+            if all(self._form.text(field) == as_one_line(text) for field, text in write(kept).items()):
+                config |= {name: kept[name]} if name in kept else {}
+            else:
+                config |= read()
         return config or None
+
+    def _read_left_out(self) -> Json:
+        keys = [key.strip() for key in self._form.text("left_out").split(",") if key.strip()]
+        return {"excluded_variants": keys} if keys else {}
+
+    def _read_cuped(self) -> Json:
+        days, choice = self._form.integer("cuped_days"), self._form.text("cuped")
+        if choice == "yes":
+            return {"cuped": {"enabled": True, "lookback_days": _CUPED_DAYS if days is None else days}}
+        if days is not None:
+            self._form.refuse("cuped_days", "These days are of the adjustment: choose it, or leave them out.")
+        return {"cuped": None} if choice == "no" else {}
 
     def _read_schedule(self) -> Json | None:
         schedule: Json = {}
@@ -176,6 +202,8 @@ def write_settings(experiment: Experiment, metrics: Mapping[str, str]) -> dict[s
     fields = {
         "level": write_number(100 * stats.get("confidence_level", _DEFAULT_LEVEL)),
         "compare_with": str(stats.get("baseline_variant_key") or ""),
+        **_write_left_out(stats),
+        **_write_cuped(stats),
         "holdout": str(experiment.holdout_id or ""),
         **write_exposure(experiment.exposure_criteria),
         "matured": "yes" if experiment.only_count_matured_users else "",
@@ -228,6 +256,19 @@ def place_of_setting(attr: str, detail: str) -> str | None:
     kind, fields = _ROWS[name]
     match = re.match(r"(?:ramp)?(?:__)?(\d+)__(\w+)", rest)
     return f"{kind}{match[1]}_{fields[match[2]]}" if match and match[2] in fields else _PLACES[name]
+
+
+def _write_left_out(stats: Mapping[str, Any]) -> dict[str, str]:
+    return {"left_out": ", ".join(stats.get("excluded_variants") or ())}
+
+
+def _write_cuped(stats: Mapping[str, Any]) -> dict[str, str]:
+    if "cuped" not in stats:
+        return {"cuped": "", "cuped_days": ""}
+    cuped = stats["cuped"]
+    if cuped is None or not cuped.get("enabled", True):
+        return {"cuped": "no", "cuped_days": ""}
+    return {"cuped": "yes", "cuped_days": str(cuped.get("lookback_days", _CUPED_DAYS))}
 
 
 def _write_ramp(steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:

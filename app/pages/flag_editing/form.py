@@ -1,6 +1,7 @@
 """What a flag is, as fields of a form, and back: its key, its values and what SDKs get with them."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -138,7 +139,7 @@ def _write_variant(variant: JsonDict, payloads: JsonDict) -> dict[str, str]:
 
 def _check_shares(variants: Sequence[JsonDict], errors: dict[str, str]) -> None:
     shares = [share for one in variants if isinstance(share := one.get("rollout_percentage"), int | float)]
-    if len(shares) == len(variants) and variants and sum(shares) != 100:
+    if len(shares) == len(variants) and variants and math.fsum(shares) != 100:
         errors.setdefault("variants", "The shares of the variants sum to 100.")
 
 

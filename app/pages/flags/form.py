@@ -1,5 +1,6 @@
 """Reads the form that changes a flag's rollout and split."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ def read_rollout(filters: JsonDict, fields: Mapping[str, str], errors: dict[str,
         kept = multivariate if isinstance(multivariate, dict) else {}
         variants = [_with_share(one, share) for one, share in zip(variants_of(filters), shares, strict=True)]
         changed["multivariate"] = {**kept, "variants": variants}
-        if sum(share or 0 for share in shares) != 100:
+        if math.fsum(share or 0 for share in shares) != 100:
             form.refuse("split", "The shares of the variants sum to 100.")
     return changed
 
