@@ -315,6 +315,22 @@ async def assert_kept(service: Service, visitor: Visitor, experiment: Any) -> No
         assert after[name] == experiment[name], name
 
 
+async def test_changing_the_type_of_a_shared_metric_keeps_what_else_its_link_says(
+    service: Service, visitor: Visitor
+) -> None:
+    saved = (await service.post("/experiment_saved_metrics/", {"name": "Shared", "query": METRICS[0]})).json()
+    breakdowns = [{"property": "plan", "type": "event"}]
+    link = {"id": saved["id"], "metadata": {"type": "primary", "breakdowns": breakdowns}}
+    experiment = await service.create_experiment(start_date=None, end_date=None, saved_metrics_ids=[link])
+
+    changed = {**await shown_fields(visitor, experiment), "s0_type": "secondary"}
+    after = await created(service, await submit(visitor, changed, f"{experiment['id']}/edit/"))
+
+    assert after["saved_metrics_ids"] == [
+        {"id": saved["id"], "metadata": {"type": "secondary", "breakdowns": breakdowns}}
+    ]
+
+
 async def test_settings_of_the_api_come_back_from_the_form_unchanged(service: Service, visitor: Visitor) -> None:
     holdout = (await service.post("/experiment_holdouts/", HOLDOUT)).json()
     saved = (await service.post("/experiment_saved_metrics/", {"name": "Shared", "query": METRICS[0]})).json()

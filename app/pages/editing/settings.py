@@ -93,13 +93,15 @@ class SettingsReader:
         }
 
     def read_saved(self) -> list[Json] | None:
-        """Return the shared metrics that the experiment counts."""
+        """Return the shared metrics that the experiment counts, with what else their links say, as breakdowns."""
+        links = (self._stored.saved_metrics_ids if self._stored else None) or ()
+        stored = {link["id"]: link.get("metadata") or {} for link in links}
         found = []
         for row in self._rows("s"):
             metric_id = row.integer("id")
             if metric_id is not None:
                 kind = "primary" if row.text("type") == "primary" else "secondary"
-                found.append({"id": metric_id, "metadata": {"type": kind}})
+                found.append({"id": metric_id, "metadata": {**stored.get(metric_id, {}), "type": kind}})
         return found or None
 
     def _read_stats(self) -> Json | None:
