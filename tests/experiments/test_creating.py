@@ -235,6 +235,7 @@ async def test_refused_experiment_leaves_no_flag(
     assert not await flags(database, service)
 
 
+@pytest.mark.each_database
 async def test_documents_are_kept_as_they_were_sent(service: Service) -> None:
     document = {**FUNNEL, "emoji 😀": "\u202eRTL", "": None, "large": 10**4000, "small": -1e-300, "$ref": [[], {}]}
 

@@ -60,6 +60,7 @@ async def test_flag_has_the_documented_keys_in_their_order_and_the_documented_de
     assert await service.read(f"/feature_flags/{flag['id']}/") == flag
 
 
+@pytest.mark.each_database
 async def test_sent_filters_are_stored_unchanged(service: Service) -> None:
     fields = {
         "name": "Green \u202e button 😀",
@@ -170,6 +171,7 @@ async def test_key_that_a_living_flag_has_is_refused(service: Service) -> None:
     ]
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("key", ["Checkout", "checkout2"])
 async def test_keys_differ_by_every_character(service: Service, key: str) -> None:
     await created(service)
@@ -199,6 +201,7 @@ async def test_flag_may_be_created_deleted_and_takes_no_key_then(service: Servic
     assert [flag["deleted"] for flag in (deleted, living, another)] == [True, False, True]
 
 
+@pytest.mark.each_database
 @settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     changes=st.fixed_dictionaries(

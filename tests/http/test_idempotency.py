@@ -54,6 +54,7 @@ async def test_what_was_refused_may_be_sent_again(service: Service) -> None:
     assert (await send(service, "one", BODY)).status_code == 201
 
 
+@pytest.mark.each_database
 async def test_requests_at_one_time_do_one_thing(service: Service) -> None:
     answers = await asyncio.gather(*[send(service, "one") for _ in range(6)])
 

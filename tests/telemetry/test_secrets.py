@@ -12,8 +12,6 @@ from app.main import create_app
 from app.settings import Settings
 from tests.support.service import FUNNEL, Service, event
 
-pytestmark = pytest.mark.one_database
-
 PASSWORD = "canary-password-4711"  # noqa: S105  # of a database that is away
 
 

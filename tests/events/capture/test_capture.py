@@ -109,6 +109,7 @@ async def test_equal_batches_at_the_same_time_are_stored_once(service: Service) 
     assert len((await service.read("/persons/"))["results"]) == 10
 
 
+@pytest.mark.each_database
 async def test_new_distinct_id_in_many_requests_is_one_person(service: Service) -> None:
     await asyncio.gather(*[service.capture(event("visit", "ann"), event("visit", "bob")) for _ in range(8)])
 
@@ -116,6 +117,7 @@ async def test_new_distinct_id_in_many_requests_is_one_person(service: Service) 
     assert len(await stored(service)) == 16
 
 
+@pytest.mark.each_database
 async def test_requests_that_share_a_commit_have_answers_of_their_own(service: Service) -> None:
     strangers = {"api_key": "phc_unknown", "batch": [event("visit", "eve")]}
     broken = {"api_key": service.token, "batch": [{"event": "visit"}]}

@@ -46,6 +46,7 @@ async def test_event_that_was_first_keeps_its_uuid_when_it_is_sent_behind_anothe
     assert shown["second"] not in {UUID, NIL}
 
 
+@pytest.mark.each_database
 async def test_requests_that_arrive_together_keep_all_events(service: Service) -> None:
     """They share a commit, in which the uuid is used by the first of them."""
     names = [f"event {number}" for number in range(20)]

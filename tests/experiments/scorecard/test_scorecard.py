@@ -204,6 +204,7 @@ async def test_unknown_baseline_is_refused(service: Service) -> None:
     assert (answer.status_code, answer.json()["detail"]) == (400, "the baseline 'gone' is not one of the variants")
 
 
+@pytest.mark.each_database
 async def test_infinite_sums_are_reported(service: Service) -> None:
     events = [*shown(2, "control"), *shown(2, "test"), *bought([0, 1], "test", price=1e300)]
     experiment = await experiment_with(service, events, filters=trend("sum", math_property="price"))

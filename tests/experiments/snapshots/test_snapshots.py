@@ -208,6 +208,7 @@ async def test_change_while_results_are_counted_has_them_counted_again(
     assert (ended["name"], snapshot["experiment"]["name"]) == ("Second", "Second")
 
 
+@pytest.mark.each_database
 async def test_ending_an_experiment_under_constant_change_is_refused(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ async def test_refused_change_is_no_change(service: Service) -> None:
     assert await values(service) == {"beta-feature": True, "taken": True}
 
 
+@pytest.mark.each_database
 async def test_change_of_another_process_is_seen_in_a_moment_and_what_did_not_change_is_not_prepared_again(
     service: Service, database_url: str
 ) -> None:

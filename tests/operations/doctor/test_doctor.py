@@ -37,6 +37,7 @@ def settings(application: FastAPI) -> Settings:
     return settings
 
 
+@pytest.mark.each_database
 async def test_checks_of_a_working_deployment_pass_except_durability_of_tests(
     application: FastAPI, settings: Settings
 ) -> None:
@@ -48,6 +49,7 @@ async def test_checks_of_a_working_deployment_pass_except_durability_of_tests(
         assert "fsync" in found["durability"].detail
 
 
+@pytest.mark.each_database
 async def test_unreachable_database_is_reported_without_its_password(application: FastAPI) -> None:
     away = Settings(database_url="postgresql://ann:hunter2@127.0.0.1:9/abacus")
 

@@ -40,6 +40,7 @@ async def test_projects_take_turns(service: Service, database: Database) -> None
     assert order == [1, 2, 1, 2]
 
 
+@pytest.mark.each_database
 async def test_long_count_of_one_project_does_not_delay_another(database: Database) -> None:
     released, order = asyncio.Event(), []
 
