@@ -224,3 +224,27 @@ async def test_what_a_key_may_not_do_is_neither_offered_nor_done(
         assert (f'{visitor.path()}{path}"' in menu) is (reads == 200), path
     for path in ("holdouts/new/", "cohorts/new/", "webhooks/new/", "settings/", "flags/new/"):
         assert (await send(visitor, path, name="x", key="x", share="5")).status == 403, path
+
+
+HOSTILE = ("\x00", "1e999", "-1", "9" * 400, "[" * 2_000, '{"a": NaN}', "a\u2028b", "x" * 20_000)
+FIELDS: dict[str, dict[str, str]] = {
+    "flags/new/": dict.fromkeys(
+        ("key", "name", "rollout", "unit", "payload", "v0_was", "v0_key", "v0_name", "v0_share", "v0_payload"), ""
+    ),
+    "holdouts/new/": dict.fromkeys(("name", "description", "share"), ""),
+    "cohorts/new/": dict.fromkeys(("name", "description", "kind", "match", "json", "c0_was", "c0_json", "c0_value"), "")
+    | {"c0_key": "plan", "c0_operator": "regex"},
+    "webhooks/new/": dict.fromkeys(("url", "secret", "active"), "") | {"experiment.ended": "yes"},
+    "settings/": dict.fromkeys(("name", "timezone", "attribution", "days", "seen", "c0_value", "c99_key"), ""),
+}
+
+
+@pytest.mark.parametrize("path", sorted(FIELDS))
+async def test_no_field_causes_a_server_error(visitor: Visitor, path: str) -> None:
+    valid = {**FIELDS[path], "name": "A", "key": "a", "share": "5", "url": "https://a.example/", "kind": "criteria"}
+    for place, name in enumerate(FIELDS[path]):
+        page = await send(visitor, path, **{**valid, name: HOSTILE[place % len(HOSTILE)]})
+        assert page.status < 500, name
+    for value in HOSTILE:
+        page = await send(visitor, path, **dict.fromkeys(FIELDS[path], value))
+        assert page.status < 500, value[:20]

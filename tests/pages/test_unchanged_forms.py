@@ -231,11 +231,12 @@ async def test_unchanged_holdout_webhook_and_project_stay_as_the_api_stored_them
     service: Service, visitor: Visitor
 ) -> None:
     holdout = {"name": " Two\nlines ", "description": "\n", "filters": [{"rollout_percentage": 33.333333333333336}]}
+    webhook = {"url": "https://a.example/x?y=z", "events": ["experiment.ended", "experiment.created"]}
     conditions = [*PERSONS, {**PERSONS[0], "type": "event"}, {"key": "note", "value": "a\nb", "type": "person"}]
     kept = {"name": " Two\nlines ", "test_account_filters": conditions, "default_cuped": {"enabled": False}}
     for path, address, body in (
         ("/experiment_holdouts/", "holdouts", holdout),
-        ("/experiment_webhooks/", "webhooks", {"url": "https://a.example/x?y=z", "events": ["experiment.ended"]}),
+        ("/experiment_webhooks/", "webhooks", webhook),
     ):
         created = await service.post(path, body)
         assert created.status_code == 201, created.text

@@ -34,9 +34,9 @@ class ProjectService:
             raise NotFound("Project not found.")
         return project
 
-    async def get(self, project_id: int) -> Project:
-        """Return a project with its organization."""
-        project = await self._projects.get(project_id)
+    async def get(self, project_id: int, *, for_update: bool = False) -> Project:
+        """Return a project with its organization; with ``for_update`` it is locked against other writers."""
+        project = await self._projects.get(project_id, for_update=for_update)
         if project is None:
             raise NotFound("Project not found.")
         return project

@@ -106,7 +106,7 @@ async def change_webhook_by_form(
     if fields.get("do") == "test":
         tested = read_delivery(await send_test(request, visit.project.id, webhook_id, deliverer))
         return await _show(request, visit, _write(webhook), webhook=webhook, tested=tested)
-    document = _read(fields, errors)
+    document = _read(fields, errors, webhook)
     if not errors:
         try:
             body = validate(WebhookUpdate, document)
@@ -170,10 +170,12 @@ def _write(webhook: Webhook) -> dict[str, str]:
     }
 
 
-def _read(fields: Fields, errors: dict[str, str]) -> dict[str, Any]:
+def _read(fields: Fields, errors: dict[str, str], stored: Webhook | None = None) -> dict[str, Any]:
     """Return the document of a form. Without a secret the one that there is stays, or a random one is made."""
     form = Row(fields, "", errors)
-    events = [name for name in EVENTS if form.text(name)]
+    events: list[str] = [name for name in EVENTS if form.text(name)]
+    if stored is not None and set(events) == set(stored.events):
+        events = stored.events  # in the order in which they were given
     if not events:
         form.refuse("events", "Choose at least one event.")
     document: dict[str, Any] = {
