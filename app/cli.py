@@ -234,7 +234,7 @@ def import_history(
             min=1,
             max=MOST_WORKERS,
             help="Processes: of 2, one reads a file while the other stores what is read. By default 2 where there are"
-            " as many processors. The process that stores always reads the standard input.",
+            " three processors. The process that stores always reads the standard input.",
         ),
     ] = None,
 ) -> None:

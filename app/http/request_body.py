@@ -79,7 +79,8 @@ class _ReceivedBody:
                     self._is_complete = not message.get("more_body", False)
                     if self._size > _FREE_BYTES:
                         started += await self._take_bytes(deadline)
-                    deadline.reschedule(min(clock(), started + self._size / limits.BODY_RATE.value) + timeout)
+                    if not self._is_complete:
+                        deadline.reschedule(min(clock(), started + self._size / limits.BODY_RATE.value) + timeout)
         except TimeoutError as error:
             raise RequestTimeout from error
         finally:

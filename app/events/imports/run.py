@@ -51,9 +51,9 @@ class ImportOptions:
 
 
 def usual_workers() -> int:
-    """Return how many processes an import has where nothing else is asked for."""
+    """Return how many processes an import has where nothing else is asked for: the database needs a processor, too."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, MOST_WORKERS)
+    return max(1, min(usable - 1, MOST_WORKERS))
 
 
 class ImportRun:

@@ -16,7 +16,7 @@ from app.db.models import FileImport, Project, utc_now
 from app.events.imports.files import SourceFile
 from app.events.imports.formats import Format
 from app.events.imports.lines import FileRefused
-from app.events.imports.run import ImportOptions, ImportRun, usual_workers
+from app.events.imports.run import MOST_WORKERS, ImportOptions, ImportRun
 from app.operations.imports.progress import write_progress
 from app.operations.imports.repository import FileImportRepository, Status, running_imports
 from app.operations.imports.uploads import Uploads
@@ -154,7 +154,7 @@ class ImportRunner:
             refused_folder=self.uploads.directory,
             refused_bytes=limits.REFUSED_LINES_BYTES.value,
             batch_events=_BATCH_EVENTS,
-            workers=usual_workers(),
+            workers=MOST_WORKERS,  # what is read must not hold the interpreter that answers requests
         )
         run = ImportRun(self._database, project, options, report)
         running = asyncio.create_task(run.run([file]))
