@@ -1,11 +1,13 @@
 """All events of a project: up to a sequence number they are in ClickHouse, and after it in the database."""
 
+import datetime as dt
 import heapq
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.common.timestamps import to_microseconds
 from app.db.compiled_queries import give_back_connection
 from app.db.database import Database
 from app.db.models import Event
@@ -68,6 +70,26 @@ class EventHistory:
         )
         return sorted({*here, *(there or ())})
 
+    async def any_named(self, names: Sequence[str]) -> bool:
+        """Whether there has been an event with one of the names."""
+        return await self._any(
+            lambda events: events.any_named(names), lambda archived, end: archived.any_named(names, end)
+        )
+
+    async def any_naming_a_variant(self, names: Sequence[str], since: dt.datetime, before: dt.datetime) -> bool:
+        """Whether an event with one of the names has a property ``$feature/...``; see ``any_with_text``."""
+        return await self.any_with_text(names, ("$feature/", r"$feature\/"), since, before)
+
+    async def any_with_text(
+        self, names: Sequence[str], texts: Sequence[str], since: dt.datetime, before: dt.datetime
+    ) -> bool:
+        """Whether properties contain one of some texts; see ``EventRepository.any_with_text``."""
+        bounds = to_microseconds(since), to_microseconds(before)
+        return await self._any(
+            lambda events: events.any_with_text(names, texts, since, before),
+            lambda archived, end: archived.any_with_text(names, texts, *bounds, end),
+        )
+
     async def first_time(self) -> int | None:
         """Return when the first event happened; None without events."""
         here, there = await self._both(
@@ -104,6 +126,19 @@ class EventHistory:
             if await self._is_still(end):
                 return here, there
 
+    async def _any(
+        self,
+        read: Callable[[EventRepository], Awaitable[bool]],
+        read_archived: Callable[[ArchivedEvents, int], Awaitable[bool]],
+    ) -> bool:
+        """Whether something is in one of both places. ClickHouse is not asked where the database has it."""
+        while True:
+            end = await self._released_until()
+            if await self._read(read):
+                return True
+            if await self._is_still(end):
+                return end > 0 and await self._read_archived(read_archived, end)
+
     async def _read_archived(self, read: Callable[[ArchivedEvents, int], Awaitable[T]], end: int) -> T:
         if self._session is not None:
             await give_back_connection(self._session)
@@ -121,8 +156,8 @@ class EventHistory:
         return await ArchiveRepository(self._session, self._project_id).released_until()
 
     async def _is_still(self, end: int) -> bool:
-        """Whether no events left the database meanwhile; without ClickHouse none do."""
-        return self._database.clickhouse is None or await self._released_until() == end
+        """Whether no events left the database meanwhile, which another process may remove."""
+        return self._database.is_sqlite or await self._released_until() == end
 
 
 def _newest(here: Sequence[T], there: Sequence[T], key: Callable[[T], tuple[int, ...]], limit: int) -> list[T]:

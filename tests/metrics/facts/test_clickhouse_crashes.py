@@ -32,7 +32,7 @@ from tests.support.postgresql import PostgresServer
 pytestmark = pytest.mark.exhaustive
 
 MOST_STATEMENTS = 200
-STATEMENTS = ("execute", "columns", "rows", "insert_columns", "_insert")
+STATEMENTS = ("execute", "columns", "rows", "_insert")
 CHUNK = 5
 
 
