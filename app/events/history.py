@@ -3,7 +3,8 @@
 import datetime as dt
 import heapq
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,6 +17,20 @@ from app.events.archive.store import ArchivedEvents
 from app.events.repository import EventChunk, EventRepository, EventSelection, StoredEvent
 
 T = TypeVar("T")
+
+
+class _Sent(Protocol):
+    @property
+    def uuid(self) -> UUID: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def distinct_id(self) -> str: ...
+    @property
+    def time(self) -> int: ...
+
+
+SentEvent = TypeVar("SentEvent", bound=_Sent)
 
 
 class EventHistory:
@@ -69,6 +84,19 @@ class EventHistory:
             lambda archived, end: archived.busy_buckets(starts, before, end),
         )
         return sorted({*here, *(there or ())})
+
+    async def without_archived(self, events: Sequence[SentEvent]) -> Sequence[SentEvent]:
+        """Return the events that have not left the database: known by uuid, name and distinct id, at about their time.
+
+        Those that are in the database are recognized there when they are stored.
+        """
+        end = await self._released_until() if events else 0
+        if not end:
+            return events
+        times = [event.time for event in events]
+        archived = archived_events(self._database, self._project_id)
+        known = await archived.keys_of([event.uuid for event in events], min(times), max(times), end)
+        return [event for event in events if (event.uuid, event.name, event.distinct_id) not in known]
 
     async def any_named(self, names: Sequence[str]) -> bool:
         """Whether there has been an event with one of the names."""

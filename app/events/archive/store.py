@@ -5,7 +5,7 @@ An insert whose answer got lost is repeated, so that an event may be stored twic
 
 from collections.abc import Sequence
 from typing import Any, Final, Literal
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from app.common import limits
 from app.common.page_sizes import fitting
@@ -84,6 +84,15 @@ class ArchivedEvents:
         """Return when the first event up to a sequence number happened; None without events."""
         inside = self._inside(0, until)
         return await self._number("min(time)", inside) if await self._number("count()", inside) else None
+
+    async def keys_of(self, uuids: Sequence[UUID], first: int, last: int, until: int) -> set[tuple[UUID, str, str]]:
+        """Return uuid, name and distinct id of the events between two times that have one of the uuids."""
+        listed = ", ".join(f"'{uuid}'" for uuid in uuids)
+        rows = await self._clickhouse.rows(
+            f"SELECT uuid, name, distinct_id FROM {self._table} WHERE {self._inside(0, until)}"  # noqa: S608  # our own names; numbers and uuids
+            f" AND time >= {first:d} AND time <= {last:d} AND uuid IN ({listed})"
+        )
+        return {(row[0], row[1], row[2]) for row in rows}
 
     async def any_named(self, names: Sequence[str], until: int) -> bool:
         """Whether there is an event with one of the names up to a sequence number."""

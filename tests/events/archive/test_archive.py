@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,6 +26,7 @@ from app.metrics.facts.materializer import Materializer
 from app.operations.maintenance.erasure import ErasureService
 from app.operations.maintenance.retention import RetentionService
 from app.operations.maintenance.wiring import build_maintenance
+from tests.events.imports.test_importing import Importer, line, write
 from tests.metrics.counting.test_incremental import shown
 from tests.metrics.facts.test_clickhouse import funnel, without_clickhouse
 from tests.support.service import Service, event
@@ -329,6 +331,21 @@ async def test_erasure_waits_for_what_an_interrupted_attempt_has_sent(
     assert [step async for step in erasure.steps()] != []
     assert theirs not in await all_events(database, service.project_id)
     assert [step async for step in erasure.steps()] == []
+
+
+async def test_events_that_have_left_are_not_imported_again(
+    service: Service, database: Database, there: ClickHouse, tmp_path: Path
+) -> None:
+    importer = Importer(database, service.project_id)
+    some = [line(number, f"it's {number} \\", timestamp=AT) for number in range(1, 8)]
+    await importer(write(tmp_path / "first.ndjson", some))
+    await archive(database, there, service.project_id)
+    new = [line(1, "of another person", timestamp=AT), line(9, "later", timestamp="2022-12-01T05:00:00Z")]
+
+    found, _ = await importer(write(tmp_path / "again.ndjson", [*some, *new]))
+
+    assert found == [{"imported": 2, "duplicates": 7, "refused": 0}]
+    assert len(await all_events(database, service.project_id)) == 9
 
 
 async def test_events_move_back(service: Service, database: Database, there: ClickHouse) -> None:
