@@ -115,7 +115,9 @@ class ArchivedTokens:
         """Return the statement for the facts of the sure events of a range, by the columns of ``FACTS``."""
         made = [(combination, facts) for combination, facts in outcomes.items() if facts]
         keys = ", ".join(literal(_joined(combination)) for combination, _ in made)
-        rows = ", ".join(f"[{', '.join(self._fact(one, codes) for one in facts)}]" for _, facts in made)
+        rows = ",".join(f"[{','.join(self._fact(one, codes) for one in facts)}]" for _, facts in made)
+        # One text, because ClickHouse limits how many elements a statement has.
+        listed = f"CAST('[{rows}]', 'Array(Array(Tuple(UInt32, UInt32, Float64, UInt8)))')"
         joined = " || '\\n' || ".join([*self._combined, self._name])
         place = f"transform({joined}, [{keys}], range(toUInt64(1), toUInt64({len(made) + 1:d})), toUInt64(0))"
         numbers = {self.keys.index(key): f"number_{self.keys.index(key)}" for key in self.summed}
@@ -124,7 +126,7 @@ class ArchivedTokens:
         return (
             f"SELECT toUInt32({self._project_id:d}), made.1, person, time, sequence, made.2,"  # noqa: S608  # as above
             f" {f'multiIf({cases}made.3)' if cases else 'made.3'}"
-            f" FROM (SELECT person, time, sequence{read}, arrayElement([{rows}], {place}) AS facts"
+            f" FROM (SELECT person, time, sequence{read}, arrayElement({listed}, {place}) AS facts"
             f" FROM {self._table} FINAL WHERE {self._inside(after, until)}) ARRAY JOIN facts AS made"
         )
 
@@ -134,7 +136,7 @@ class ArchivedTokens:
         place = self.keys.index(value_property) + 1 if outcome.value is None and value_property else 0
         value = NO_NUMBER if outcome.value is None else outcome.value
         code = codes[outcome.series_id][outcome.variant]
-        return f"(toUInt32({outcome.series_id:d}), toUInt32({code:d}), toFloat64({value!r}), toUInt8({place:d}))"
+        return f"({outcome.series_id:d},{code:d},{value!r},{place:d})"
 
     def _inside(self, after: int, until: int) -> str:
         names = "" if self._all_names else f" AND {self._is_listed}"
