@@ -1,10 +1,12 @@
 """A funnel of three steps from facts in PostgreSQL, from facts in ClickHouse, and by SQL in the same ClickHouse.
 
-python -m benchmarks.clickhouse [--events 1000000] [--rounds 3] | --facts 50000000
+python -m benchmarks.clickhouse [--events 1000000] [--rounds 3] | --history 10000000 | --facts 50000000
 
 The peer is SQL over a table of events whose properties are columns already, sorted by day and name, in the form
-that PostHog gave such a question in 2022. ClickHouse is the engine of the tests (chDB) behind an HTTP server in
-Python, which costs it some time for every statement: read the ratios.
+that PostHog gave such a question in 2022. ``--history`` puts all events into ClickHouse at once, as if they had left
+PostgreSQL, and asks the peer of ``benchmarks.peer`` in the same engine, too: "peer, materialized". ClickHouse is the
+engine of the tests (chDB) behind an HTTP server in Python, which costs it some time for every statement: read the
+ratios.
 """
 
 import argparse
@@ -13,7 +15,8 @@ import datetime as dt
 import itertools
 import resource
 import statistics
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,12 +26,14 @@ from sqlalchemy import text
 from app.common.timestamps import to_microseconds
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
-from app.db.models import SeriesVariant
+from app.db.models import EventArchive, SeriesVariant
 from app.events.appending.repository import NewEventRepository
 from app.events.archive.archiver import EventArchiver
+from app.events.archive.store import EVENT_COLUMNS
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
 from benchmarks.aggregation import DAY, WINDOW_DAYS, Run, agreed, cases
+from benchmarks.peer import JOINED, TABLES, queries
 from benchmarks.workload import FLAG, START, STEPS, VARIANTS, create_project, databases, generate, load, timed
 
 TWO = VARIANTS[:2]
@@ -102,30 +107,39 @@ async def measure(name: str, database: Database, count: int, rounds: int, folder
             raise ValueError(f"the peer counts {theirs}, we {agreed(await run.count(case), TWO)}")
         seconds = await timed(lambda: database.clickhouse.columns(statement, names), rounds)  # type: ignore[union-attr]
         print(f"peer        {seconds * 1000:8.0f} ms; counting all facts takes {cold / seconds:.2f} of that")
-        await history(database, project_id, count)
+        await move_events(database, project_id, count)
 
 
-async def history(database: Database, project_id: int, count: int) -> None:
-    """Move all events to ClickHouse, and make the facts of the funnel from there."""
+async def move_events(database: Database, project_id: int, count: int) -> None:
+    """Move all events to ClickHouse, while others are stored, and make the facts of the funnel from there."""
     there, run, [case, *_] = database.clickhouse, Run("ClickHouse", database, project_id, TWO), list(cases(TWO))
     if there is None:
         raise ValueError("no ClickHouse")
-    batches = 50
-    later = generate(batches * 1_000, TWO, seed=3)
+    later = generate(10_000_000, TWO, seed=3)
 
     async def append() -> None:
         async with database.write() as session:
             await NewEventRepository(session, project_id).append(list(itertools.islice(later, 1_000)))
 
-    appended, count = 1_000 / await timed(append, batches), count + batches * 1_000
+    batches = 50
+    appended = 1_000 / await timed(append, batches)
     print(f"events      {appended:,.0f} a second are stored in batches of 1,000")
 
     async def move(retention: dt.timedelta) -> None:
         async for _ in EventArchiver(database, there, project_id).steps(retention):
             pass
 
-    copied = count / await timed(partial(move, dt.timedelta(days=36_500)), 1)
-    print(f"events      {copied:,.0f} a second are copied, {copied / appended:.2f} of that", flush=True)
+    copying = asyncio.create_task(timed(partial(move, dt.timedelta(days=36_500)), 1))
+    meanwhile: list[float] = []
+    while not copying.done():
+        meanwhile.append(1_000 / await timed(append, 1))
+    copied = (count + batches * 1_000) / await copying
+    print(
+        f"events      {copied:,.0f} a second are copied, {copied / appended:.2f} of that, while"
+        f" {statistics.median(meanwhile):,.0f} are stored, {statistics.median(meanwhile) / appended:.2f} of that"
+    )
+    await move(dt.timedelta(days=36_500))
+    count += (batches + len(meanwhile)) * 1_000
     print(f"events      {count / await timed(partial(move, dt.timedelta(0)), 1):,.0f} a second leave PostgreSQL")
     rows, size = await stored_in(there, "event")
     [[length]] = await there.rows(f"SELECT avg(length(properties)) FROM {there.table('event')}")
@@ -135,6 +149,86 @@ async def history(database: Database, project_id: int, count: int) -> None:
     print(
         f"events      first answer from there {first * 1000:,.0f} ms, {count / first:,.0f} events a second", flush=True
     )
+
+
+async def answer_from_history(database: Database, count: int, rounds: int, folder: Path) -> None:
+    """Answer from events that are in ClickHouse only, and hold that against the peers in the same engine."""
+    there, [case, *_] = database.clickhouse, list(cases(TWO))
+    if there is None:
+        raise ValueError("no ClickHouse")
+    project_id = await create_project(database)
+    run = Run("ClickHouse", database, project_id, TWO)
+    await fill_history(database, there, project_id, count, folder)
+    rows, size = await stored_in(there, "event")
+    print(f"events      {rows:,}, {size / rows:.0f} bytes each", flush=True)
+    first = await timed(partial(run.count, case), 1)
+    facts, bytes_of_facts = await stored_in(there, "fact")
+    print(f"facts       {facts:,}, {bytes_of_facts / facts:.1f} bytes each")
+    cold = await timed(partial(run.count, case, recompute=True), rounds)
+    print(f"first       {first * 1000:8.0f} ms\nrecount     {cold * 1000:8.0f} ms", flush=True)
+    for name, statements in (await peers(there)).items():
+
+        async def ask(statements: Sequence[str] = statements) -> None:
+            for statement in statements:
+                await there.execute(statement)
+
+        seconds = await timed(ask, rounds)
+        print(f"{name:11} {seconds * 1000:8.0f} ms: first {first / seconds:.2f}, recount {cold / seconds:.2f} of that")
+    later = generate(rounds * sum(NEW), TWO, persons=count // 10, seed=2)
+    for new in NEW:
+        print(f"{new:5,} new   {await with_new(run, database, project_id, later, new, rounds):8.1f} ms", flush=True)
+
+
+async def fill_history(database: Database, there: ClickHouse, project_id: int, count: int, folder: Path) -> None:
+    """Put events into ClickHouse as if they had been copied there, and had left PostgreSQL then."""
+    source, events = folder / "events.tsv", enumerate(generate(count, TWO), start=1)
+    while some := list(itertools.islice(events, 500_000)):
+        with source.open("w") as file:
+            file.writelines(
+                f"{sequence}\t{project_id}\t{one.uuid}\t{one.name}\t{one.distinct_id}\t{one.person_id}\t{one.time}"
+                f"\t{one.received_at}\t{one.properties}\n"
+                for sequence, one in some
+            )
+        columns = ", ".join(EVENT_COLUMNS)
+        await there.execute(
+            f"INSERT INTO {there.table('event')} ({columns}) FROM INFILE '{source}' FORMAT TabSeparated"
+        )
+    source.unlink()
+    async with database.write() as session:
+        marks = dict.fromkeys(("archived_until", "sending_until", "released_until"), count)
+        session.add(EventArchive(project_id=project_id, **marks))
+        await session.execute(text(f"SELECT setval(pg_get_serial_sequence('event', 'sequence'), {count})"))
+    await load(database, project_id, generate(1, TWO, persons=count // 10, seed=4))
+
+
+async def peers(there: ClickHouse) -> dict[str, list[str]]:
+    """Make the tables of both peers from the events; return the statements of their answers."""
+    variant = f"JSONExtractString(properties, '$feature/{FLAG}')"
+    await there.execute(PEER.replace("TABLE peer", f"TABLE {there.table('peer')}"))
+    await there.execute(
+        f"INSERT INTO {there.table('peer')} SELECT 1, name, person, time, {variant} FROM {there.table('event')}"
+    )
+    tables = {"event": there.table("peer_event"), "person_of": there.table("peer_person_of")}
+    for statement in TABLES:
+        for name, table in tables.items():
+            statement = statement.replace(f"TABLE {name} ", f"TABLE {table} ")  # noqa: PLW2901
+        await there.execute(statement.replace("{flag}", FLAG))
+    await there.execute(
+        f"INSERT INTO {tables['event']} (uuid, event, properties, timestamp, team_id, distinct_id, person_id)"
+        " SELECT uuid, name, properties, fromUnixTimestamp64Micro(time, 'UTC'), 1, distinct_id, person"
+        f" FROM {there.table('event')}"
+    )
+    await there.execute(
+        f"INSERT INTO {tables['person_of']} SELECT DISTINCT team_id, distinct_id, person_id FROM {tables['event']}"
+    )
+    for table in (there.table("peer"), *tables.values()):
+        await there.execute(f"OPTIMIZE TABLE {table} FINAL")
+    by_columns = FUNNEL.format(*STEPS, window=WINDOW_DAYS * DAY).replace("peer", there.table("peer"))
+    materialized = [
+        one.replace("FROM event", f"FROM {tables['event']}").replace("FROM person_of", f"FROM {tables['person_of']}")
+        for one in queries()[f"funnel, {JOINED}"]
+    ]
+    return {"columns": [by_columns], "peer, mat.": materialized}
 
 
 async def recount(database: Database, count: int) -> None:
@@ -202,15 +296,21 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--history", type=int, help="only answer from that many events in ClickHouse")
     parser.add_argument("--facts", type=int, help="only recount that many facts, and tell the memory that takes")
     arguments = parser.parse_args()
-    async with databases("PostgreSQL", "ClickHouse") as opened:
+    only = ("ClickHouse",) if arguments.history or arguments.facts else ("PostgreSQL", "ClickHouse")
+    async with databases(*only) as opened:
+        if arguments.history:
+            with tempfile.TemporaryDirectory() as folder:
+                await answer_from_history(opened["ClickHouse"], arguments.history, arguments.rounds, Path(folder))
+            return
         if arguments.facts:
             await recount(opened["ClickHouse"], arguments.facts)
             return
         for name, database in opened.items():
-            folder = Path("/tmp")  # noqa: S108  # our own machine
-            await measure(name, database, arguments.events, arguments.rounds, folder)
+            with tempfile.TemporaryDirectory() as folder:
+                await measure(name, database, arguments.events, arguments.rounds, Path(folder))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from benchmarks.workload import END, FLAG, START, STEPS, generate
 
 WAYS = JOINED, ON_EVENT = "materialized columns", "person on event"
 _WINDOW: Final = "INTERVAL 14 DAY"
-_TABLES: Final = (
+TABLES: Final = (
     """CREATE TABLE event (
         uuid UUID, event String, properties String CODEC(ZSTD(3)), timestamp DateTime64(6, 'UTC'), team_id Int64,
         distinct_id String, person_id UInt64,
@@ -186,7 +186,7 @@ async def started(events: int) -> AsyncIterator[Peer | None]:
 
 
 def _load(session: _Session, folder: Path, count: int) -> None:
-    for statement in _TABLES:
+    for statement in TABLES:
         session.query(statement.replace("{flag}", FLAG))
     source, events = folder / "events.tsv", generate(count)
     while some := list(itertools.islice(events, 500_000)):

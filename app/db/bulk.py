@@ -3,6 +3,7 @@
 PostgreSQL uses binary COPY, SQLite prepared statements over lists. All other SQL is the same on both.
 """
 
+import asyncio
 import contextlib
 import functools
 import re
@@ -222,15 +223,46 @@ async def _fetch_by_running_total(
     limit: int,
 ) -> tuple[Sequence[Sequence[Any]], bool]:
     """Leave out rows by the running total of their bytes, for which PostgreSQL reads no large text."""
+    rows = await fetch_rows(session, _within_size(query, order, text, limit))
+    # Characters have up to four bytes. If all rows might have been left out behind these, there may be more.
+    return rows, 4 * sum(len(row[-1]) for row in rows) > limit
+
+
+def _within_size(
+    query: Select[*tuple[Any, ...]], order: InstrumentedAttribute[int], text: InstrumentedAttribute[str], limit: int
+) -> Select[*tuple[Any, ...]]:
+    """Return the query of the first rows whose texts have at most ``limit`` bytes together, and at least of one."""
     # Limited before the totals: otherwise they would be made of all later rows.
     first = query.order_by(order).subquery()
     place, size = first.c[order.key], octets(first.c[text.key])
     sized = select(first, func.sum(size).over(order_by=place, rows=(None, 0)).label("total")).subquery()
     fits = (sized.c.total <= limit) | (sized.c.total == octets(sized.c[text.key]))  # the latter of the first row
     columns = [column for column in sized.c if column.name != "total"]
-    rows = await fetch_rows(session, select(*columns).where(fits).order_by(sized.c[order.key]))
-    # Characters have up to four bytes. If all rows might have been left out behind these, there may be more.
-    return rows, 4 * sum(len(row[-1]) for row in rows) > limit
+    return select(*columns).where(fits).order_by(sized.c[order.key])
+
+
+async def copy_rows_by_size(
+    session: AsyncSession,
+    query: Select[*tuple[Any, ...]],
+    order: InstrumentedAttribute[int],
+    text: InstrumentedAttribute[str],
+    limit: int,
+) -> bytes:
+    """Return the first rows as ``fetch_rows_by_size`` does, as PostgreSQL prints them: without an object for a value.
+
+    Each row is a line, its values are separated by tabs, and backslash, tab, line break and the like are escaped by a
+    backslash.
+    """
+    statement, values = _compiled(session, _within_size(query, order, text, limit))
+    pieces: list[bytes] = []
+
+    async def receive(piece: bytes) -> None:
+        pieces.append(piece)
+
+    driver = await _asyncpg(session)
+    with terminated_on_timeout(driver):
+        await driver.copy_from_query(statement, *values, output=receive, format="text")
+    return await asyncio.to_thread(b"".join, pieces)
 
 
 async def read_columns(

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _PORTS: Final = {"http": 8123, "https": 8443}
 _CONNECTIONS: Final = 20
+# Removing rows rewrites all parts that have some.
+_LONGEST_REMOVAL: Final = 600.0
+_SECONDS_BETWEEN_LOOKS: Final = 0.5
 # Codes of transient errors: time, connection, keeper, resources, rights, replication; and missing tables, as long as
 # the schema has not been migrated.
 _TRANSIENT_CODES: Final = frozenset(
@@ -93,27 +96,51 @@ class ClickHouse:
             return await client.command(statement, settings=dict(settings or {}))
 
     async def remove(self, table: str, condition: str) -> None:
-        """Remove the rows that meet a condition, on all servers, and wait until they are removed."""
-        statement = f"ALTER TABLE {self.stored_table(table)} DELETE WHERE {condition}"
-        await self.execute(statement, {"mutations_sync": 2})
+        """Remove the rows that meet a condition, on all servers, and wait until they are removed.
+
+        Raises
+        ------
+        ClickHouseUnavailable
+            When that takes longer than ``_LONGEST_REMOVAL``. The server goes on with it.
+        """
+        try:
+            await self.execute(
+                f"ALTER TABLE {self.stored_table(table)} DELETE WHERE {condition}", {"mutations_sync": 2}
+            )
+        except OSError:  # which may mean that it takes longer than a statement may
+            await self._wait_for_removals(table)
+            if await self.execute(f"SELECT count() FROM {self.table(table)} WHERE {condition}"):  # noqa: S608  # as the caller's
+                raise
+
+    async def _wait_for_removals(self, table: str) -> None:
+        stored = f"{table}_local" if self.cluster else table
+        mutations = f"clusterAllReplicas(`{self.cluster}`, system.mutations)" if self.cluster else "system.mutations"
+        statement = (
+            f"SELECT count() FROM {mutations} WHERE database = {literal(self.database)}"  # noqa: S608  # our own names
+            f" AND table = {literal(stored)} AND NOT is_done"
+        )
+        ends_at = time.monotonic() + _LONGEST_REMOVAL
+        while await self.execute(statement):
+            if time.monotonic() >= ends_at:
+                raise ClickHouseUnavailable(f"rows of {stored} have been being removed for {_LONGEST_REMOVAL:.0f} s")
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
     async def insert(self, table: str, rows: NDArray[np.void], token: str) -> None:
         """Insert rows of fixed width; those of an equal token are inserted once, as long as the server remembers it."""
         await self._insert(table, list(rows.dtype.names or ()), rows.tobytes(), token)
 
-    async def insert_columns(
-        self, table: str, types: Mapping[str, str], columns: Sequence[Sequence[object]], token: str
-    ) -> None:
-        """Insert columns of any types, which are given by name; for tokens see ``insert``."""
-        async with self._connected() as client:
-            await client.insert(
-                self.table(table),
-                columns,
-                column_names=list(types),
-                column_type_names=list(types.values()),
-                column_oriented=True,
-                settings=self._insert_settings(token),
-            )
+    async def insert_text(self, table: str, columns: Sequence[str], text: bytes, token: str) -> None:
+        """Insert lines of values that are separated by tabs, with backslash escapes; for tokens see ``insert``."""
+        await self._insert(table, columns, text, token, "TabSeparated")
+
+    async def insert_selected(self, table: str, columns: str, statement: str) -> None:
+        """Insert what a statement selects. It needs no token: the client does not repeat it."""
+        # Where both tables are distributed, each server would otherwise keep what it has selected.
+        settings = {"insert_deduplicate": 0, "precise_float_parsing": 1, "parallel_distributed_insert_select": 0}
+        await self.execute(
+            f"INSERT INTO {self.table(table)} ({columns}) {statement}",
+            {**self._read_settings(), **self._safety_settings(), **settings},
+        )
 
     async def rows(self, statement: str) -> Sequence[tuple[Any, ...]]:
         """Return the rows that a statement selects."""
@@ -138,13 +165,19 @@ class ClickHouse:
             await self._client.close()
             self._client = None
 
-    async def _insert(self, table: str, names: Sequence[str], body: bytes, token: str) -> None:
+    async def _insert(self, table: str, names: Sequence[str], body: bytes, token: str, form: str = "RowBinary") -> None:
+        packed = await asyncio.to_thread(_compressed, body)
         async with self._connected() as client:
-            settings = self._insert_settings(token)
-            await client.raw_insert(self.table(table), names, body, fmt="RowBinary", settings=settings)
+            await client.raw_insert(
+                self.table(table), names, packed, fmt=form, compression="lz4", settings=self._insert_settings(token)
+            )
 
     def _insert_settings(self, token: str) -> dict[str, object]:
-        settings: dict[str, object] = {"insert_deduplication_token": token, "async_insert": 0}
+        return {"insert_deduplication_token": token, "async_insert": 0, **self._safety_settings()}
+
+    def _safety_settings(self) -> dict[str, object]:
+        """Return the settings under which an insert is acknowledged once it is where it has to be."""
+        settings: dict[str, object] = {}
         if self.cluster:
             # Otherwise rows wait on the disk of the server that took them, acknowledged, for a way to their shard.
             settings["distributed_foreground_insert"] = 1
@@ -184,6 +217,13 @@ def literal(value: str | int) -> str:
     if isinstance(value, int):
         return f"{value:d}"
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _compressed(body: bytes) -> bytes:
+    import lz4.frame  # noqa: PLC0415  # comes with the client, which is an extra
+
+    packed: bytes = lz4.frame.compress(body)
+    return packed
 
 
 def _concatenate(blocks: Sequence[Sequence[NDArray[Any]]], names: Sequence[str]) -> Mapping[str, NDArray[Any]]:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import Connection, insert, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.advisory_locks import CLICKHOUSE_MIGRATION_KEY
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
-from app.db.models import ClickHouseMigration
+from app.db.models import ClickHouseMigration, EventArchive, Series
 
 Step: TypeAlias = Callable[[ClickHouse], Sequence[str]]
 
@@ -83,6 +83,13 @@ async def is_migrated(database: Database) -> bool:
     """Whether all steps were run."""
     async with database.read() as session:
         return await _count_done(session) >= len(STEPS)
+
+
+def holds_data(connection: Connection) -> bool:
+    """Whether events or facts are in ClickHouse, or on their way there: who does not know it would miss some."""
+    archives = select(EventArchive.project_id).where(EventArchive.sending_until > 0).exists()
+    facts = select(Series.id).where(Series.is_in_clickhouse).exists()
+    return bool(connection.scalar(select(or_(archives, facts))))
 
 
 async def _count_done(session: AsyncSession) -> int:

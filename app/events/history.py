@@ -1,11 +1,14 @@
 """All events of a project: up to a sequence number they are in ClickHouse, and after it in the database."""
 
+import datetime as dt
 import heapq
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.common.timestamps import to_microseconds
 from app.db.compiled_queries import give_back_connection
 from app.db.database import Database
 from app.db.models import Event
@@ -14,6 +17,20 @@ from app.events.archive.store import ArchivedEvents
 from app.events.repository import EventChunk, EventRepository, EventSelection, StoredEvent
 
 T = TypeVar("T")
+
+
+class _Sent(Protocol):
+    @property
+    def uuid(self) -> UUID: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def distinct_id(self) -> str: ...
+    @property
+    def time(self) -> int: ...
+
+
+SentEvent = TypeVar("SentEvent", bound=_Sent)
 
 
 class EventHistory:
@@ -68,6 +85,39 @@ class EventHistory:
         )
         return sorted({*here, *(there or ())})
 
+    async def without_archived(self, events: Sequence[SentEvent]) -> Sequence[SentEvent]:
+        """Return the events that have not left the database: known by uuid, name and distinct id, at about their time.
+
+        Those that are in the database are recognized there when they are stored.
+        """
+        end = await self._released_until() if events else 0
+        if not end:
+            return events
+        times = [event.time for event in events]
+        archived = archived_events(self._database, self._project_id)
+        known = await archived.keys_of([event.uuid for event in events], min(times), max(times), end)
+        return [event for event in events if (event.uuid, event.name, event.distinct_id) not in known]
+
+    async def any_named(self, names: Sequence[str]) -> bool:
+        """Whether there has been an event with one of the names."""
+        return await self._any(
+            lambda events: events.any_named(names), lambda archived, end: archived.any_named(names, end)
+        )
+
+    async def any_naming_a_variant(self, names: Sequence[str], since: dt.datetime, before: dt.datetime) -> bool:
+        """Whether an event with one of the names has a property ``$feature/...``; see ``any_with_text``."""
+        return await self.any_with_text(names, ("$feature/", r"$feature\/"), since, before)
+
+    async def any_with_text(
+        self, names: Sequence[str], texts: Sequence[str], since: dt.datetime, before: dt.datetime
+    ) -> bool:
+        """Whether properties contain one of some texts; see ``EventRepository.any_with_text``."""
+        bounds = to_microseconds(since), to_microseconds(before)
+        return await self._any(
+            lambda events: events.any_with_text(names, texts, since, before),
+            lambda archived, end: archived.any_with_text(names, texts, *bounds, end),
+        )
+
     async def first_time(self) -> int | None:
         """Return when the first event happened; None without events."""
         here, there = await self._both(
@@ -104,6 +154,19 @@ class EventHistory:
             if await self._is_still(end):
                 return here, there
 
+    async def _any(
+        self,
+        read: Callable[[EventRepository], Awaitable[bool]],
+        read_archived: Callable[[ArchivedEvents, int], Awaitable[bool]],
+    ) -> bool:
+        """Whether something is in one of both places. ClickHouse is not asked where the database has it."""
+        while True:
+            end = await self._released_until()
+            if await self._read(read):
+                return True
+            if await self._is_still(end):
+                return end > 0 and await self._read_archived(read_archived, end)
+
     async def _read_archived(self, read: Callable[[ArchivedEvents, int], Awaitable[T]], end: int) -> T:
         if self._session is not None:
             await give_back_connection(self._session)
@@ -121,8 +184,8 @@ class EventHistory:
         return await ArchiveRepository(self._session, self._project_id).released_until()
 
     async def _is_still(self, end: int) -> bool:
-        """Whether no events left the database meanwhile; without ClickHouse none do."""
-        return self._database.clickhouse is None or await self._released_until() == end
+        """Whether no events left the database meanwhile, which another process may remove."""
+        return self._database.is_sqlite or await self._released_until() == end
 
 
 def _newest(here: Sequence[T], there: Sequence[T], key: Callable[[T], tuple[int, ...]], limit: int) -> list[T]:

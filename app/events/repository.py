@@ -26,8 +26,8 @@ _MAX_COLUMNS = 500
 # SQLite combines at most 500 queries; more names than this are read by a single condition, which is slower.
 _MAX_SUBQUERIES = 100
 
-# The number of newest events of each name that are searched for flag properties.
-_MAX_SEARCHED = 10_000
+# The number of newest events of each name that are searched for texts.
+MAX_SEARCHED = 10_000
 _HOUR = 3_600_000_000  # in microseconds
 
 Columns = TypeVarTuple("Columns")
@@ -243,9 +243,10 @@ class EventRepository:
                 return found
             since = starts[index + 1]
 
-    async def any_naming_a_variant(self, names: Sequence[str], since: dt.datetime, before: dt.datetime) -> bool:
-        """Whether an event with one of the names has a property ``$feature/...``; see ``any_with_text``."""
-        return await self.any_with_text(names, ("$feature/", r"$feature\/"), since, before)
+    async def any_named(self, names: Sequence[str]) -> bool:
+        """Whether there is an event with one of the names."""
+        found = select(Event.sequence).where(Event.project_id == self._project_id, Event.name.in_(names)).limit(1)
+        return await self._session.scalar(found) is not None
 
     async def any_with_text(
         self, names: Sequence[str], texts: Sequence[str], since: dt.datetime, before: dt.datetime
@@ -258,7 +259,7 @@ class EventRepository:
         for name in names:
             is_named = (Event.project_id == self._project_id, Event.name == name)
             newest = select(Event.sequence, octets(Event.properties)).where(*is_named)
-            sizes = await fetch_rows(self._session, newest.order_by(Event.sequence.desc()).limit(_MAX_SEARCHED))
+            sizes = await fetch_rows(self._session, newest.order_by(Event.sequence.desc()).limit(MAX_SEARCHED))
             if not sizes:
                 continue
             oldest = sizes[fitting((one[1] for one in sizes), limits.ROWS_BYTES.value) - 1][0]

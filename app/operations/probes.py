@@ -13,6 +13,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from app.db import clickhouse_schema
 from app.db.clickhouse import ClickHouse, ClickHouseFailure
 from app.db.engines import PROBE_SECONDS, create_probe_engine
 from app.db.errors import DATABASE_ERRORS
@@ -34,6 +35,7 @@ class DatabaseStatus:
     is_reachable: bool
     is_migrated: bool
     has_clickhouse: bool | None = None  # None where the settings name none
+    lacks_clickhouse: bool = False  # the settings name none, and other processes keep events or facts there
 
 
 class HealthMonitor:
@@ -44,6 +46,7 @@ class HealthMonitor:
         self.database_name = "sqlite" if settings.uses_sqlite else "postgres"
         self._engine = create_probe_engine(settings)
         self._clickhouse = ClickHouse(settings) if settings.clickhouse_url else None
+        self._may_lack_clickhouse = settings.clickhouse_url is None and not settings.uses_sqlite
         self._revisions = Revisions.of(settings)
         self._lock = asyncio.Lock()
         self._status = DatabaseStatus(is_reachable=False, is_migrated=False)
@@ -67,13 +70,21 @@ class HealthMonitor:
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._engine.connect() as connection:
                 stored = await connection.run_sync(stored_revisions)
+                is_migrated = self._revisions.are_met_by(stored)
+                lacks_clickhouse = (
+                    is_migrated
+                    and self._may_lack_clickhouse
+                    and await connection.run_sync(clickhouse_schema.holds_data)
+                )
         except DATABASE_ERRORS as error:
             cause = getattr(error, "orig", None) or error
             self._report(f"the database cannot be reached: {type(cause).__name__}: {cause}".partition("\n")[0])
             return DatabaseStatus(is_reachable=False, is_migrated=False)
-        is_migrated = self._revisions.are_met_by(stored)
-        self._report("" if is_migrated else "the schema is not migrated")
-        return DatabaseStatus(is_reachable=True, is_migrated=is_migrated)
+        if lacks_clickhouse:
+            self._report("events or facts are in ClickHouse: set ABACUS_CLICKHOUSE_URL as the other processes have it")
+        else:
+            self._report("" if is_migrated else "the schema is not migrated")
+        return DatabaseStatus(is_reachable=True, is_migrated=is_migrated, lacks_clickhouse=lacks_clickhouse)
 
     async def _probe_clickhouse(self) -> bool | None:
         if self._clickhouse is None:
@@ -111,7 +122,8 @@ async def check_readiness(
 ) -> JSONResponse:
     """Report whether each component works; excluded components are shown but do not affect the status.
 
-    Nor does ClickHouse: without it capture and flags work, and results whose counts are up to date.
+    Nor does ClickHouse: without it capture and flags work, and results whose counts are up to date. A process that was
+    not told of it, beside others that keep events or facts there, is not ready.
     """
     if role is not None and role not in _ROLES:
         return JSONResponse({"error": "InvalidRole"}, status_code=400, headers=_NO_STORE)
@@ -122,6 +134,8 @@ async def check_readiness(
         health.database_name: status.is_reachable,
         f"{health.database_name}_migrations_uptodate": status.is_migrated,
     }
+    if status.lacks_clickhouse:
+        components["clickhouse"] = False
     is_ready = all(works for name, works in components.items() if name not in (exclude or ()))
     if status.has_clickhouse is not None:
         components["clickhouse"] = status.has_clickhouse

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
+import lz4.frame
 from aiohttp import ClientSession, web
 
 from tests.support.ports import free_port
@@ -90,12 +91,15 @@ async def speaking_for(addresses: list[str]) -> AsyncIterator[int]:
 
     async def pass_on(request: web.Request) -> web.Response:
         body = await request.read()
+        if request.headers.get("Content-Encoding") == "lz4":
+            body = lz4.frame.decompress(body)
         parameters = {_OLD_NAMES.get(name, name): value for name, value in request.query.items()}
         parameters = {name: value for name, value in parameters.items() if name in _NOT_SETTINGS | known}
         if b"system.settings" in body:  # of the client's greeting; the old table lacks the column
             body = b"SELECT 'readonly' AS name, '0' AS value, toUInt8(0) AS readonly FORMAT Native"
         if body.startswith((b"CREATE", b"ALTER")):
             body = _LOW_CARDINALITY.sub(r"\1", _INDEX.sub("", _CODEC.sub("", body.decode()))).encode()
+        body = body.replace(b"clusterAllReplicas(", b"cluster(")
         headers = {"Content-Type": request.content_type}
         async with ClientSession() as session:
             async with session.post(first, params=parameters, data=body, headers=headers) as response:

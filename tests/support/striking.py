@@ -10,7 +10,7 @@ from sqlalchemy import event
 from app.db.clickhouse import ClickHouse, ClickHouseUnavailable
 from app.db.database import Database
 
-CLICKHOUSE_CALLS = ("execute", "columns", "rows", "insert_columns", "_insert")  # each makes one statement
+CLICKHOUSE_CALLS = ("execute", "columns", "rows", "_insert")  # each makes one statement
 
 
 class Striking:

@@ -5,6 +5,7 @@ ends in between, the same range is sent again. Readers take events from ClickHou
 here, which moves in the transaction that removes them.
 """
 
+import asyncio
 import datetime as dt
 import itertools
 import logging
@@ -23,7 +24,7 @@ from app.events.repository import EventQueries, EventRepository
 
 logger = logging.getLogger("abacus")
 
-BATCH: Final = 20_000
+BATCH: Final = 100_000
 # Few enough that nobody who stores or reads events waits long.
 _RELEASED_AT_A_TIME: Final = 10_000
 # As long an insert may go on after its client has given up.
@@ -73,21 +74,32 @@ class EventArchiver:
         if end <= after:
             return False
         async with self._database.write() as session:
-            state = await ArchiveRepository(session, self._project_id).lock()
+            archive = ArchiveRepository(session, self._project_id)
+            state = await archive.lock()
             if (state.archived_until, state.sending_until) == (after, end):  # otherwise another process was faster
-                await self._send(EventRepository(session, self._project_id), after, end)
+                await self._send(archive, after, end)
                 state.archived_until = end
         return True
 
-    async def _send(self, events: EventRepository, after: int, end: int) -> None:
+    async def _send(self, events: ArchiveRepository, after: int, end: int) -> None:
+        """Send a range, its next events being read while those before are on their way."""
         # What an attempt has left, or events of a time that PostgreSQL was restored to before: their numbers are given
         # again.
         await self._archived.remove_after(after)
-        sent, reached = 0, after
-        while found := await events.stored_after(reached, end, self._batch):
-            await self._archived.insert(found)
-            sent, reached = sent + len(found), found[-1].sequence
-            self._report(len(found))
+        sent, found = 0, await events.text_after(after, end, self._batch)
+        while found is not None:
+            inserted, following = await asyncio.gather(
+                self._archived.insert(found.body),
+                events.text_after(found.last, end, self._batch),
+                return_exceptions=True,  # so that neither goes on when the other one has failed
+            )
+            if inserted is not None:
+                raise inserted
+            if isinstance(following, BaseException):
+                raise following
+            sent += found.events
+            self._report(found.events)
+            found = following
         if sent and await self._archived.count(after, end) < sent:
             raise ClickHouseUnavailable("events that were inserted cannot be read yet")
 

@@ -3,27 +3,20 @@
 An insert whose answer got lost is repeated, so that an event may be stored twice: it is read once.
 """
 
-import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
-from uuid import uuid4
+from typing import Any, Final, Literal
+from uuid import UUID, uuid4
 
 from app.common import limits
+from app.common.page_sizes import fitting
 from app.db.clickhouse import ClickHouse, literal
 from app.db.models import Event
-from app.events.repository import NO_PERSON, EventChunk, EventSelection, StoredEvent
+from app.events.repository import MAX_SEARCHED, NO_PERSON, EventChunk, EventSelection, StoredEvent
 
-_TYPES: Final = {
-    "project": "UInt32",
-    "sequence": "Int64",
-    "uuid": "UUID",
-    "name": "LowCardinality(String)",
-    "distinct_id": "String",
-    "person": "Int64",
-    "time": "Int64",
-    "received": "Int64",
-    "properties": "String",
-}
+# The columns of ``EventText``.
+EVENT_COLUMNS: Final = (
+    "sequence", "project", "uuid", "name", "distinct_id", "person", "time", "received", "properties",
+)  # fmt: skip
 _STORED: Final = "sequence, uuid, name, distinct_id, person, time, received, properties"
 _MATCHED: Final = "sequence, person, time, name, properties"
 
@@ -36,21 +29,25 @@ class ArchivedEvents:
         self._table = clickhouse.table("event")
         self._project_id = project_id
 
-    async def insert(self, events: Sequence[StoredEvent]) -> None:
-        columns = await asyncio.to_thread(_columns, self._project_id, events)
-        await self._clickhouse.insert_columns("event", _TYPES, columns, uuid4().hex)
+    async def insert(self, text: bytes) -> None:
+        """Insert events as PostgreSQL prints them, by ``EVENT_COLUMNS``. ClickHouse knows the same escapes."""
+        await self._clickhouse.insert_text("event", EVENT_COLUMNS, text, uuid4().hex)
 
     async def count(self, after: int, until: int) -> int:
         """Return the number of events in a range of sequence numbers."""
         return await self._number("uniqExact(sequence)", self._inside(after, until))
 
+    async def last_sequence(self, until: int) -> int:
+        """Return the number of the last event up to a sequence number; 0 without events."""
+        return await self._number("max(sequence)", self._inside(0, until))
+
     async def named_after(self, names: Sequence[str] | None, after: int, until: int, limit: int) -> EventChunk:
         """Return the first events of some names in a range, by the bounds of ``EventRepository.named_after``."""
         condition = f"{self._inside(after, until)} AND person != {NO_PERSON}"
         if names is not None:
-            condition += f" AND name IN ({', '.join(map(literal, names))})"
-        rows, is_full = await self._first(_MATCHED, condition, limit)
-        return EventChunk(rows, rows[-1][0] if rows and is_full else until)
+            condition += f" AND {_is_among(names)}"
+        rows, last = await self._first(_MATCHED, condition, limit)
+        return EventChunk(rows, until if last is None else last)
 
     async def stored_after(self, after: int, until: int, limit: int) -> list[StoredEvent]:
         """Return the first events in a range, by the bounds of ``EventRepository.named_after``."""
@@ -88,6 +85,34 @@ class ArchivedEvents:
         inside = self._inside(0, until)
         return await self._number("min(time)", inside) if await self._number("count()", inside) else None
 
+    async def keys_of(self, uuids: Sequence[UUID], first: int, last: int, until: int) -> set[tuple[UUID, str, str]]:
+        """Return uuid, name and distinct id of the events between two times that have one of the uuids."""
+        listed = ", ".join(f"'{uuid}'" for uuid in uuids)
+        rows = await self._clickhouse.rows(
+            f"SELECT uuid, name, distinct_id FROM {self._table} WHERE {self._inside(0, until)}"  # noqa: S608  # our own names; numbers and uuids
+            f" AND time >= {first:d} AND time <= {last:d} AND uuid IN ({listed})"
+        )
+        return {(row[0], row[1], row[2]) for row in rows}
+
+    async def any_named(self, names: Sequence[str], until: int) -> bool:
+        """Whether there is an event with one of the names up to a sequence number."""
+        return bool(await self._number("count()", f"{self._inside(0, until)} AND {_is_among(names)}"))
+
+    async def any_with_text(
+        self, names: Sequence[str], texts: Sequence[str], since: int, before: int, until: int
+    ) -> bool:
+        """Whether properties contain one of some texts; see ``EventRepository.any_with_text``."""
+        has_text = " OR ".join(f"position(properties, {literal(text)}) > 0" for text in texts)
+        inside = f"has_text AND time >= {since:d} AND time < {before:d}"
+        for name in names:  # each by itself, because ClickHouse stops reading once it has enough of one
+            newest = (
+                f"SELECT time, ({has_text}) AS has_text FROM {self._table} WHERE {self._inside(0, until)}"  # noqa: S608  # our own names; values are numbers, or pass through ``literal``
+                f" AND name = {literal(name)} ORDER BY sequence DESC LIMIT {MAX_SEARCHED:d}"
+            )
+            if await self._clickhouse.rows(f"SELECT 1 FROM ({newest}) WHERE {inside} LIMIT 1"):  # noqa: S608  # of our own statement
+                return True
+        return False
+
     async def count_before(self, moment: int, until: int) -> int:
         """Return the number of events up to a sequence number that happened before a time."""
         return await self._number("uniqExact(sequence)", f"{self._inside(0, until)} AND time < {moment:d}")
@@ -113,23 +138,23 @@ class ArchivedEvents:
         return int(str(found))
 
     async def _first(
-        self, columns: str, condition: str, limit: int, order: str = "ASC"
-    ) -> tuple[Sequence[tuple[Any, ...]], bool]:
-        """Return the first events that meet a condition, and whether the limits leave others out."""
-        first = (
-            f"SELECT {columns} FROM {self._table} WHERE {condition}"  # noqa: S608  # our own names; values are numbers, or pass through ``literal``
-            f" ORDER BY sequence {order} LIMIT 1 BY sequence LIMIT {limit:d}"
+        self, columns: str, condition: str, limit: int, order: Literal["ASC", "DESC"] = "ASC"
+    ) -> tuple[Sequence[tuple[Any, ...]], int | None]:
+        """Return the first events that meet a condition, and the last of them where the limits leave others out."""
+        ordered = f"ORDER BY sequence {order} LIMIT 1 BY sequence"
+        sizes = await self._clickhouse.columns(
+            f"SELECT sequence, length(properties) AS size FROM {self._table} WHERE {condition} {ordered} LIMIT {limit:d}",  # noqa: E501, S608  # our own names; values are numbers, or pass through ``literal``
+            ("sequence", "size"),
         )
-        summed = (
-            f"SELECT *, sum(length(properties)) OVER (ORDER BY sequence {order}) AS bytes, count() OVER () AS found"  # noqa: S608  # of our own statement
-            f" FROM ({first})"
-        )
-        fits = f"bytes - length(properties) < {limits.ROWS_BYTES.value:d}"
+        count = fitting(sizes["size"].tolist(), limits.ROWS_BYTES.value)
+        if not count:
+            return [], None
+        last = int(sizes["sequence"][count - 1])
         rows = await self._clickhouse.rows(
-            f"SELECT {columns}, found FROM ({summed}) WHERE {fits} ORDER BY sequence {order}"  # noqa: S608  # of our own statement
+            f"SELECT {columns} FROM {self._table} WHERE {condition}"  # noqa: S608  # as above
+            f" AND sequence {'<=' if order == 'ASC' else '>='} {last:d} {ordered}"
         )
-        found = rows[0][-1] if rows else 0
-        return [row[:-1] for row in rows], found >= limit or len(rows) < found
+        return rows, last if count < len(sizes["size"]) or count >= limit else None
 
     async def _page(self, columns: str, selection: EventSelection, until: int, limit: int) -> Sequence[tuple[Any, ...]]:
         conditions = [self._inside(0, until)]
@@ -155,5 +180,5 @@ class ArchivedEvents:
         return f"project = {self._project_id:d} AND sequence > {after:d} AND sequence <= {until:d}"
 
 
-def _columns(project_id: int, events: Sequence[StoredEvent]) -> list[Sequence[object]]:
-    return [[project_id] * len(events), *(list(column) for column in zip(*events, strict=True))]
+def _is_among(names: Sequence[str]) -> str:
+    return f"name IN ({', '.join(map(literal, names)) or 'NULL'})"

@@ -21,6 +21,7 @@ from app.events.capture.storing import (
     store_events,
     store_resolved,
 )
+from app.events.history import EventHistory
 from app.events.imports.records import ImportedEvent, PersonRecord, identity, link
 from app.events.imports.repository import ImportRepository
 from app.people.persons.known import KnownPersons
@@ -104,10 +105,13 @@ class EventImport:
     async def store(self, batch: "ResolvedBatch", finish: Finish) -> list[tuple[CapturedEvent, str]]:
         """Store a batch, and finish in the transaction; return events that the database refuses, with the reasons."""
         refused = list(batch.refused)
+        # An imported event has its time, which tells where in years of events its uuid has to be looked for.
+        missing = await EventHistory(self._database, self._project.id).without_archived(batch.resolved.events)
+        resolved = batch.resolved._replace(events=missing)
         try:
-            await self._store(batch.resolved, finish)
+            await self._store(resolved, finish)
         except _BatchRefused:
-            stored = await self._store_parts(batch.resolved, refused)
+            stored = await self._store_parts(resolved, refused)
             await self._retrying(lambda session: finish(session, stored))
         return refused
 

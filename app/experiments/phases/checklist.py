@@ -10,7 +10,7 @@ from app.common.errors import Conflict, ValidationFailed
 from app.common.number_texts import format_chosen_share
 from app.db.database import Database
 from app.db.models import Experiment, utc_now
-from app.events.repository import EventQueries, EventRepository
+from app.events.history import EventHistory
 from app.experiments.current_state import current_status
 from app.experiments.exposures.traffic_split import shares_of
 from app.experiments.health.definition import DefinitionChecker, find_flag_problems
@@ -106,10 +106,9 @@ class LaunchChecklist:
             for space in ("", " ")
             for is_ascii in (True, False)
         ]
-        async with self._database.read() as session:
-            is_seen = await EventRepository(session, self._project_id).any_with_text(
-                EXPOSURE_EVENTS, texts, _BEGINNING, utc_now() + dt.timedelta(days=1)
-            )
+        is_seen = await EventHistory(self._database, self._project_id).any_with_text(
+            EXPOSURE_EVENTS, texts, _BEGINNING, utc_now() + dt.timedelta(days=1)
+        )
         seen = "evaluated the flag lately." if is_seen else "has not evaluated the flag lately, as far as events tell."
         return _item(
             "flag_in_code",
@@ -130,8 +129,7 @@ class LaunchChecklist:
             name = f"The event {exposures.event!r}"
             series = [part.series.names for part in exposures.event_sets[-1].parts]
             names = sorted({one for known in series for one in known or ()})
-            last = await EventQueries(self._database, self._project_id).last_named(names)
-            is_seen = any(last.values())
+            is_seen = await EventHistory(self._database, self._project_id).any_named(names)
         return _item(
             "exposure_event",
             "The exposure event arrives",

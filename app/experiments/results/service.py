@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from app.common.errors import ValidationFailed
 from app.db.database import Database
 from app.db.models import Experiment, Project, utc_now
-from app.events.repository import EventRepository
+from app.events.history import EventHistory
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner
 from app.experiments.exposures.lost_variants import refuse_data
 from app.experiments.exposures.traffic_split import TrafficSplitQueries
@@ -116,11 +116,10 @@ class ResultsService:
         timezone = ZoneInfo(self._project.timezone)
         today = utc_now().astimezone(timezone).replace(hour=0, minute=0, second=0, microsecond=0)
         days = (today - dt.timedelta(days=7), today + dt.timedelta(days=1))
-        async with self._database.read() as session:
-            events = EventRepository(session, self._project.id)
-            if read_attribution(self._project.default_attribution) == "exposure":
-                return not await events.any_with_text(EXPOSURE_EVENTS, (f'"{FLAG_RESPONSE}"',), *days)
-            return not await events.any_naming_a_variant(event_names(entities), *days)
+        events = EventHistory(self._database, self._project.id)
+        if read_attribution(self._project.default_attribution) == "exposure":
+            return not await events.any_with_text(EXPOSURE_EVENTS, (f'"{FLAG_RESPONSE}"',), *days)
+        return not await events.any_naming_a_variant(event_names(entities), *days)
 
     async def _plan_funnel(self, filters: Filters, exposures: ExposurePlan) -> PlannedTarget:
         scope = exposures.scope

@@ -1,10 +1,4 @@
-"""Facts in ClickHouse: inserted there first, then made visible by the watermarks in the database.
-
-Facts are read up to the watermark of their series only, so that what was inserted and not yet marked is invisible. That
-an insert begins is recorded before: the next one finds that it was interrupted, and removes what it has left. Codes of
-variants and numbers of actors are committed, durably, before facts that hold them are inserted, so that a fact that is
-stored twice in spite of that is equal in all columns.
-"""
+"""Facts in ClickHouse: inserted there first, then made visible by the watermarks in the database."""
 
 import asyncio
 import datetime as dt
@@ -12,14 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from typing import Final
 from uuid import uuid4
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.clickhouse import ClickHouse, ClickHouseUnavailable
+from app.db.clickhouse import ClickHouse
 from app.db.database import Database
 from app.db.models import utc_now
 from app.metrics.facts.actor_keys import ActorKeyRepository
+from app.metrics.facts.clickhouse_inserts import FactInserts, PlannedFacts
 from app.metrics.facts.clickhouse_reading import ClickHouseSeries
 from app.metrics.facts.clickhouse_records import to_records
 from app.metrics.facts.columns import EVERYONE, WITHOUT_VALUES, ActorRange, Column, FactColumns
@@ -28,9 +21,6 @@ from app.metrics.facts.matching import Match, SeriesMatcher
 from app.metrics.facts.repository import FactRepository, SeriesGone
 from app.metrics.facts.series_facts import SeriesFacts, find_codes
 
-# How long an insert that another process has begun is waited for, after it has let go of the series.
-_ATTEMPTS: Final = 5
-_PAUSE_SECONDS: Final = 0.1
 _LONGEST_INSERT: Final = dt.timedelta(minutes=10)
 
 
@@ -76,72 +66,17 @@ class ClickHouseFacts:
         reached: int,
     ) -> bool:
         """Store matches after the watermarks; return False when another process has moved these meanwhile."""
+
+        async def plan(session: AsyncSession, behind: Mapping[int, int]) -> PlannedFacts:
+            new = await asyncio.to_thread(matches_after, matches, behind)
+            resolved = await ActorKeyRepository(session, project_id).resolve_all(new, matchers)
+            rows = await FactRepository(session, project_id).to_rows(resolved)
+            records = await asyncio.to_thread(to_records, project_id, rows)
+            counts = {series_id: len(found) for series_id, found in new.items() if found}
+            return PlannedFacts(counts, lambda: self._clickhouse.insert("fact", records, uuid4().hex))
+
         digests = {series_id: matcher.digest for series_id, matcher in matchers.items()}
-        seen, rows = await self._prepare(project_id, digests, matchers, matches, reached)
-        async with self._database.write(durable=False) as session:
-            facts = FactRepository(session, project_id)
-            if await facts.lock(digests, in_clickhouse=True) != seen:
-                return False
-            behind = {one: watermark for one, watermark in seen.items() if watermark < reached}
-            if len(rows):
-                await self._clickhouse.insert("fact", rows, uuid4().hex)
-                await self._verify(rows, behind, reached)
-            await facts.move_watermarks(behind, reached)
-        return True
-
-    async def _prepare(
-        self,
-        project_id: int,
-        digests: Mapping[int, str],
-        matchers: Mapping[int, SeriesMatcher],
-        matches: Mapping[int, list[Match]],
-        reached: int,
-    ) -> tuple[Mapping[int, int], NDArray[np.void]]:
-        """Return the watermarks and the facts to insert, once it is recorded which series they belong to."""
-        for attempt in range(_ATTEMPTS + 1):
-            async with self._database.write() as session:
-                facts = FactRepository(session, project_id)
-                seen = await facts.lock(digests, in_clickhouse=True)
-                behind = {one: watermark for one, watermark in seen.items() if watermark < reached}
-                new = await asyncio.to_thread(matches_after, matches, behind)
-                filled = [series_id for series_id, found in new.items() if found]
-                interrupted = await facts.interrupted(filled) if filled else []
-                if not interrupted or attempt == _ATTEMPTS:
-                    for series_id in interrupted:
-                        await self._remove_after(series_id, seen[series_id])
-                    if interrupted:  # which may end after all, behind our back
-                        await facts.expect_repeats(interrupted)
-                    await facts.begin_inserting(filled, reached)
-                    resolved = await ActorKeyRepository(session, project_id).resolve_all(new, matchers)
-                    return seen, await asyncio.to_thread(to_records, project_id, await facts.to_rows(resolved))
-            await asyncio.sleep(_PAUSE_SECONDS)
-        raise AssertionError("the last attempt takes over what was interrupted")
-
-    async def _remove_after(self, series_id: int, watermark: int) -> None:
-        """Remove what an interrupted insert has left."""
-        beyond = f"series = {series_id:d} AND sequence > {watermark:d}"
-        if await self._clickhouse.execute(f"SELECT count() FROM {self._clickhouse.table('fact')} WHERE {beyond}"):  # noqa: S608  # numbers
-            await self._clickhouse.remove("fact", beyond)
-
-    async def _verify(self, rows: NDArray[np.void], behind: Mapping[int, int], reached: int) -> None:
-        """Read back how many facts there are of what was inserted.
-
-        Raises
-        ------
-        ClickHouseUnavailable
-            When there are fewer: they cannot be read yet.
-        """
-        inserted = await asyncio.to_thread(_facts_by_series, rows)
-        ranges = " OR ".join(
-            f"(series = {one:d} AND sequence > {behind[one]:d} AND sequence <= {reached:d})" for one in inserted
-        )
-        statement = (
-            f"SELECT series, count() AS facts FROM {self._clickhouse.table('fact')} WHERE {ranges} GROUP BY series"  # noqa: S608  # our own names, and numbers
-        )
-        found = await self._clickhouse.columns(statement, ["series", "facts"])
-        counted = dict(zip(found["series"].tolist(), found["facts"].tolist(), strict=True))
-        if any(counted.get(one, 0) < count for one, count in inserted.items()):
-            raise ClickHouseUnavailable("facts that were inserted cannot be read yet")
+        return await FactInserts(self._database, self._clickhouse, project_id).attempt(digests, reached, plan)
 
     async def remove_some(self, project_id: int, series_id: int, limit: int) -> bool:
         async with self._database.read() as session:
@@ -177,11 +112,6 @@ class ClickHouseFacts:
         statement = f"SELECT DISTINCT series FROM {self._clickhouse.table('fact')} WHERE series IN ({inside}) AND person IN ({persons})"  # noqa: E501, S608  # our own names, and numbers
         columns = await self._clickhouse.columns(statement, ["series"])
         return found | {int(one) for one in columns["series"]}
-
-
-def _facts_by_series(rows: NDArray[np.void]) -> dict[int, int]:
-    series, counts = np.unique(rows["series"], return_counts=True)
-    return dict(zip(series.tolist(), counts.tolist(), strict=True))
 
 
 class SeriesInBoth:

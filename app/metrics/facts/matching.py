@@ -52,6 +52,9 @@ class SeriesMatcher:
         self._conditions = _Conditions(definition.sources)
         mentioned = (definition.variant_property, definition.value_property, definition.actor_property)
         self._reader = PropertyReader(self._conditions.keys.union(key for key in mentioned if key is not None))
+        self.keys = self._reader.keys
+        # Those of which more matters than their number.
+        self.compared_keys = self._conditions.keys | ({definition.variant_property} - {None})
 
     def match(self, rows: Iterable[EventRow]) -> Iterator[Match]:
         read, condition_of = self._reader.read, self._conditions.of

@@ -18,6 +18,7 @@ from app.db.database import Database
 from app.events.archive.repository import archived_events, released_until
 from app.events.history import EventHistory
 from app.events.repository import EventChunk, EventQueries
+from app.metrics.facts.clickhouse_materialization import ArchivedMaterialization
 from app.metrics.facts.direct_materialization import DirectMaterialization
 from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
 from app.metrics.facts.repository import FactRepository, SeriesGone, SeriesQueries, StoredSeries
@@ -175,6 +176,8 @@ class Materializer:
                 if min(watermarks.values()) < await released_until(self._database, project_id):
                     archived_events(self._database, project_id)  # which are out of reach
                 await self._materialize_at_once(project_id, matchers, watermarks, high_water_mark, deadline)
+            elif high_water_mark - min(watermarks.values()) >= self._direct_from:
+                await self._materialize_archived(project_id, matchers, watermarks, high_water_mark, deadline)
             while watermarks := {one: reached for one, reached in watermarks.items() if reached < high_water_mark}:
                 lowest = min(watermarks.values())
                 # Series within one chunk are read together; the others join when these have caught up with them.
@@ -210,6 +213,25 @@ class Materializer:
         for end in ends:
             if end is not None:
                 raise end
+
+    async def _materialize_archived(
+        self,
+        project_id: int,
+        matchers: Mapping[int, SeriesMatcher],
+        watermarks: MutableMapping[int, int],
+        until: int,
+        deadline: float,
+    ) -> None:
+        """Let ClickHouse make the facts of the events that it has, and move the watermarks as far as it gets."""
+        if self._database.clickhouse is None:
+            return
+        work = ArchivedMaterialization(self._database, self._database.clickhouse, project_id)
+        async with contextlib.aclosing(work.steps(matchers, watermarks, until)) as steps:
+            async for series_ids, reached in steps:
+                watermarks.update(dict.fromkeys(series_ids, reached))
+                self._note(project_id, series_ids, reached, until)
+                if reached < until and time.monotonic() > deadline:
+                    raise Unfinished
 
     async def _materialize_directly(
         self, project_id: int, series_id: int, matcher: SeriesMatcher, watermark: int, until: int, deadline: float

@@ -304,7 +304,7 @@ class FactRepository:
 
     async def to_rows(self, matches: Mapping[int, Sequence[Match]]) -> list[Row]:
         """Return the facts of series as rows of ``FACT_COLUMNS``, by person; new variants get a code."""
-        codes = await self._intern(await asyncio.to_thread(_variants_of, matches))
+        codes = await self.codes_of(await asyncio.to_thread(_variants_of, matches))
         return await asyncio.to_thread(_rows, matches, codes)
 
     async def interrupted(self, series_ids: Iterable[int]) -> Sequence[int]:
@@ -339,7 +339,7 @@ class FactRepository:
             update(Series).where(condition).values(**values).execution_options(synchronize_session=False)
         )
 
-    async def _intern(self, values: Mapping[int, set[str]]) -> Mapping[int, Mapping[str, int]]:
+    async def codes_of(self, values: Mapping[int, set[str]]) -> Mapping[int, Mapping[str, int]]:
         """Return a code for each variant text of each series; a new text gets the next code."""
         codes = {series_id: {"": 0} for series_id in values}
         everything = sorted(set[str]().union(*values.values()) - {""})

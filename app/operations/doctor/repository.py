@@ -8,6 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db import clickhouse_schema
+
 
 @dataclass(frozen=True)
 class Server:
@@ -32,6 +34,10 @@ class ServerRepository:
         except DBAPIError:
             return None
         return revision
+
+    async def has_data_in_clickhouse(self) -> bool:
+        """Whether events or facts are in ClickHouse, or on their way there."""
+        return await (await self._session.connection()).run_sync(clickhouse_schema.holds_data)
 
     async def size(self) -> int:
         """Return the bytes of the database; on PostgreSQL only."""

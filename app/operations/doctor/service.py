@@ -54,7 +54,8 @@ class Doctor:
         reached = await self._reach_database()
         yield reached
         if not reached.remedy:
-            yield await self._compare_schema()
+            schema = await self._compare_schema()
+            yield schema
             if self._settings.uses_sqlite:
                 for finding in self._look_at_file():
                     yield finding
@@ -65,6 +66,12 @@ class Doctor:
                 yield await self._look_at_clickhouse(self._database.clickhouse)
                 if self._database.clickhouse.event_retention is not None:
                     yield await self._look_at_archive()
+            elif not schema.remedy and await self._lacks_clickhouse():
+                yield Finding(
+                    "clickhouse",
+                    "events or facts are in ClickHouse, which the settings do not name",
+                    "Set ABACUS_CLICKHOUSE_URL as the other processes have it.",
+                )
         if self._url is None:
             yield Finding("address", "not checked: set ABACUS_PUBLIC_URL, or pass --url")
             return
@@ -141,6 +148,10 @@ class Doctor:
         if not is_migrated:
             return Finding("clickhouse", f"{version}, without all of its tables", "Run `abacus migrate`.")
         return Finding("clickhouse", f"{version}, with all of its tables")
+
+    async def _lacks_clickhouse(self) -> bool:
+        async with self._database.read() as session:
+            return await ServerRepository(session).has_data_in_clickhouse()
 
     async def _look_at_archive(self) -> Finding:
         async with self._database.read() as session:

@@ -1,6 +1,8 @@
 """Events are in one of both stores, and are counted and listed once, whatever fails in between."""
 
 import datetime as dt
+import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,6 +23,7 @@ from app.metrics.facts.materializer import Materializer
 from app.operations.maintenance.erasure import ErasureService
 from app.operations.maintenance.retention import RetentionService
 from app.operations.maintenance.wiring import build_maintenance
+from tests.events.imports.test_importing import Importer, line, write
 from tests.metrics.counting.test_incremental import shown
 from tests.metrics.facts.test_clickhouse import funnel, without_clickhouse
 from tests.support.service import Service, event
@@ -64,6 +67,18 @@ async def all_events(database: Database, project_id: int) -> list[StoredEvent]:
     while page := await history.stored_after(found[-1].sequence if found else 0, until, 7):
         found += page
     return found
+
+
+async def send(there: ClickHouse, project_id: int, events: list[StoredEvent]) -> None:
+    """Send events as an attempt does that was interrupted."""
+    lines = [
+        "\t".join(
+            str(value).translate({ord("\\"): "\\\\", ord("\t"): "\\t", ord("\n"): "\\n"})
+            for value in (one.sequence, project_id, *one[1:])
+        )
+        for one in events
+    ]
+    await ArchivedEvents(there, project_id).insert("".join(f"{line}\n" for line in lines).encode())
 
 
 async def listed(service: Service) -> list[dict[str, Any]]:
@@ -110,6 +125,47 @@ async def test_names_that_are_only_there_are_counted(service: Service, database:
     [counts] = await facts.counts([funnel()])
 
     assert int(counts.reached[:, 0].sum()) == 7
+
+
+async def test_launch_checks_and_suggestions_know_events_that_are_only_there(
+    service: Service, database: Database, there: ClickHouse
+) -> None:
+    draft = await service.create_experiment(feature_flag_key="seen", start_date=None, end_date=None)
+    now = utc_now().isoformat()
+    called = {"$feature_flag": "seen", "$feature_flag_response": "test"}
+    await service.capture(
+        event("$feature_flag_called", "ann", timestamp=now, properties=called),
+        event(HOSTILE, "bob", timestamp=now, properties={"$feature/seen": "test"}),
+        *visits(2),
+    )
+    await archive(database, there, service.project_id)
+    assert await kept_here(database, service.project_id) <= 1
+
+    checks = {one["code"]: one["state"] for one in (await launch_checks(service, draft["id"]))}
+    assert (checks["flag_in_code"], checks["exposure_event"]) == ("done", "done")
+    for name, is_missing in ((HOSTILE, False), ("visit", True)):
+        query = {"events": json.dumps([{"id": name}]), "insight": "TRENDS"}
+        asked = await service.read("/experiments/requires_flag_implementation/", **query)
+        assert asked == {"result": is_missing}
+    names = [one["name"] for one in (await service.read("/event_definitions/"))["results"]]
+    assert {HOSTILE, "visit", "$feature_flag_called"} <= set(names)
+
+
+async def test_event_that_never_came_is_missed_though_others_have_left(
+    service: Service, database: Database, there: ClickHouse
+) -> None:
+    draft = await service.create_experiment(feature_flag_key="unseen", start_date=None, end_date=None)
+    await service.capture(*visits(3))
+    await archive(database, there, service.project_id)
+
+    checks = {one["code"]: one["state"] for one in (await launch_checks(service, draft["id"]))}
+
+    assert (checks["flag_in_code"], checks["exposure_event"]) == ("missing", "missing")
+
+
+async def launch_checks(service: Service, experiment_id: int) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = (await service.read(f"/experiments/{experiment_id}/launch_checklist/"))["items"]
+    return listed
 
 
 @pytest.mark.everything
@@ -160,7 +216,7 @@ async def test_events_of_a_time_before_postgresql_was_restored_are_not_taken_for
 ) -> None:
     await service.capture(*visits(6))
     stored = await all_events(database, service.project_id)
-    await ArchivedEvents(there, service.project_id).insert([one._replace(name="lost") for one in stored])
+    await send(there, service.project_id, [one._replace(name="lost") for one in stored])
 
     await archive(database, there, service.project_id)
 
@@ -219,7 +275,7 @@ async def test_erasure_waits_for_what_an_interrupted_attempt_has_sent(
         project = await session.get_one(Project, service.project_id)
     erasure = ErasureService(database, build_maintenance(database, Materializer(database), project), project)
     await erasure.erase_all([], None, distinct_ids=["ann 1"], removes_events=True)
-    await ArchivedEvents(there, service.project_id).insert([theirs])
+    await send(there, service.project_id, [theirs])
     async with database.write() as session:
         await session.execute(
             update(EventArchive).where(EventArchive.project_id == service.project_id).values(interrupted_at=0)
@@ -228,6 +284,21 @@ async def test_erasure_waits_for_what_an_interrupted_attempt_has_sent(
     assert [step async for step in erasure.steps()] != []
     assert theirs not in await all_events(database, service.project_id)
     assert [step async for step in erasure.steps()] == []
+
+
+async def test_events_that_have_left_are_not_imported_again(
+    service: Service, database: Database, there: ClickHouse, tmp_path: Path
+) -> None:
+    importer = Importer(database, service.project_id)
+    some = [line(number, f"it's {number} \\", timestamp=AT) for number in range(1, 8)]
+    await importer(write(tmp_path / "first.ndjson", some))
+    await archive(database, there, service.project_id)
+    new = [line(1, "of another person", timestamp=AT), line(9, "later", timestamp="2022-12-01T05:00:00Z")]
+
+    found, _ = await importer(write(tmp_path / "again.ndjson", [*some, *new]))
+
+    assert found == [{"imported": 2, "duplicates": 7, "refused": 0}]
+    assert len(await all_events(database, service.project_id)) == 9
 
 
 async def test_events_move_back(service: Service, database: Database, there: ClickHouse) -> None:

@@ -19,7 +19,7 @@ from app.db.database import Database
 from app.db.models import Fact, Series, utc_now
 from app.metrics.counting import incremental
 from app.metrics.counting.service import FactService
-from app.metrics.facts import clickhouse_facts, moving
+from app.metrics.facts import clickhouse_facts, clickhouse_inserts, moving
 from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.moving import FactMove
 from app.metrics.facts.repository import FactRepository, SeriesQueries
@@ -29,6 +29,7 @@ from app.metrics.queries.parsing import read_funnel
 from app.metrics.queries.scope import ExperimentScope
 from app.operations.probes import HealthMonitor
 from app.properties.filters import parse_filter
+from app.settings import Settings
 from tests.conftest import new_service
 from tests.metrics.counting.test_incremental import fact_queries, happened, live_through, shown
 from tests.support.examples import examples
@@ -55,7 +56,7 @@ def there(database: Database) -> ClickHouse:
 
 @pytest.fixture(autouse=True)
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clickhouse_facts, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(clickhouse_inserts, "_PAUSE_SECONDS", 0.0)
 
 
 def visits(count: int, variant: str = "test", person: str = "ann") -> list[dict[str, Any]]:
@@ -320,6 +321,27 @@ async def test_away_clickhouse_stops_new_counts_only(application: FastAPI, servi
     assert int(refused.headers["Retry-After"]) > 0
     after = await service.read(results)
     assert sum(one["total"] for one in totals(after)) == sum(one["total"] for one in totals(before)) + 1
+
+
+async def test_process_that_was_not_told_of_clickhouse_is_not_ready(
+    application: FastAPI, service: Service, database: Database
+) -> None:
+    """Beside others that keep facts there, it would answer 503 for most results."""
+    settings: Settings = application.state.settings
+    told, application.state.health = (
+        application.state.health,
+        HealthMonitor(settings.model_copy(update={"clickhouse_url": None})),
+    )
+    await service.capture(*visits(1))
+    await Materializer(database).catch_up(service.project_id, [CHECKOUT])
+
+    refused = await service.client.get("/_readyz")
+    excluded = await service.client.get("/_readyz?exclude=clickhouse")
+
+    assert (refused.status_code, refused.json()["clickhouse"]) == (503, False)
+    assert excluded.status_code == 200
+    await application.state.health.close()
+    application.state.health = told
 
 
 async def ready(service: Service, health: HealthMonitor) -> Any:

@@ -1,4 +1,4 @@
-"""Facts on a cluster of two shards: replicated and distributed by ClickHouse itself."""
+"""Facts and events on a cluster of two shards: replicated and distributed by ClickHouse itself."""
 
 import datetime as dt
 from collections.abc import AsyncIterator
@@ -6,13 +6,15 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import func, select
 
 from app.common.timestamps import to_microseconds
 from app.db import clickhouse_schema
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
-from app.db.models import Organization, Project
+from app.db.models import Event, Organization, Project
 from app.events.appending.repository import NewEvent, NewEventRepository
+from app.events.archive.archiver import EventArchiver
 from app.metrics.counting import incremental
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
@@ -63,15 +65,33 @@ async def test_counts_from_two_shards_equal_recomputed_and_moved_ones(
         assert sum(rows) == int(await ask(shards[1], "SELECT count() FROM abacus.fact"))
 
         assert clustered.clickhouse is not None
+        async for _ in EventArchiver(clustered, clustered.clickhouse, project_id, batch=1_000).steps(dt.timedelta(0)):
+            pass
+        events = [int(await ask(one, "SELECT count() FROM abacus.event_local")) for one in shards]
+        assert min(events) > 0.3 * sum(events)
+        assert sum(events) == 6_000
+        assert await kept(clustered) == 1  # the last one of all stays in PostgreSQL
+        await facts.remove_unused([], older_than=dt.timedelta(0))
+        made_again = [shown(one) for one in await facts.counts(fact_queries(30))]
+        assert repr(made_again) == repr(counted)
+
         await FactMove(clustered, clustered.clickhouse, project_id, lambda _: None).from_clickhouse()
         moved = [shown(one) for one in await facts.counts(fact_queries(30), recompute=True)]
         assert repr(moved) == repr(counted)
-        assert await left(clustered.clickhouse) == 0
+        assert await left(clustered.clickhouse, "fact") == 0
+        await EventArchiver(clustered, clustered.clickhouse, project_id).move_out()
+        assert await left(clustered.clickhouse, "event") == 0
+        assert await kept(clustered) == 6_000
         await clustered.close()
 
 
-async def left(there: ClickHouse) -> int:
-    return int(str(await there.execute(f"SELECT count() FROM {there.table('fact')}")))
+async def left(there: ClickHouse, table: str) -> int:
+    return int(str(await there.execute(f"SELECT count() FROM {there.table(table)}")))
+
+
+async def kept(database: Database) -> int:
+    async with database.read() as session:
+        return await session.scalar(select(func.count()).select_from(Event)) or 0
 
 
 async def create_project(database: Database) -> int:

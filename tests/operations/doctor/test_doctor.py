@@ -1,5 +1,7 @@
 """``abacus doctor``: each failed check has a remedy."""
 
+from uuid import uuid4
+
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -8,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.db import clickhouse_schema
 from app.db.database import Database
-from app.db.models import ClickHouseMigration
+from app.db.models import ClickHouseMigration, EventArchive, Organization, Project
 from app.operations.doctor import service
 from app.operations.doctor.service import Doctor, Finding
 from app.settings import Settings
@@ -138,3 +140,23 @@ async def test_clickhouse_without_tables_fails(application: FastAPI, settings: S
     assert await clickhouse_schema.migrate(database) == 0
     away = settings.model_copy(update={"clickhouse_url": "http://127.0.0.1:1/abacus"})
     assert "ABACUS_CLICKHOUSE_URL" in (await examine(away, application))["clickhouse"].remedy
+
+
+@pytest.mark.clickhouse("always")
+@pytest.mark.parametrize("database_url", ["clickhouse"], indirect=True)
+async def test_settings_that_lack_clickhouse_beside_processes_that_have_it_fail(
+    application: FastAPI, settings: Settings, database: Database
+) -> None:
+    lacking = settings.model_copy(update={"clickhouse_url": None})
+    assert "clickhouse" not in await examine(lacking, application)
+
+    async with database.write() as session:
+        organization = Organization(name="Example")
+        session.add(organization)
+        await session.flush()
+        project = Project(organization_id=organization.id, name="Shop", timezone="UTC", api_token=uuid4().hex)
+        session.add(project)
+        await session.flush()
+        session.add(EventArchive(project_id=project.id, sending_until=1))
+
+    assert "ABACUS_CLICKHOUSE_URL" in (await examine(lacking, application))["clickhouse"].remedy
