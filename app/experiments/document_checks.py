@@ -6,13 +6,14 @@ from pydantic import JsonValue
 from pydantic_core import PydanticCustomError
 
 from app.experiments.scorecard.metric_settings import unknown_settings
-from app.flags.filters import CONTROL, MAX_VARIANTS
+from app.flags.filters import CONTROL, MAX_VARIANTS, is_percentage
 from app.http.fields import refusal
 from app.metrics.queries.exposure_attribution import ATTRIBUTION, describe_unknown_attribution, read_attribution
 from app.metrics.queries.metric_limits import check_metric_limits, check_secondary_metrics
 from app.properties.filters import InvalidFilter
 
 VARIANTS = "feature_flag_variants"
+ROLLOUT = "rollout_percentage"
 _EXCLUDED = "excluded_variants"
 
 
@@ -28,6 +29,8 @@ def check_parameters(parameters: JsonValue) -> JsonValue:
     if attribution is not None and read_attribution(attribution) is None:
         raise refusal(describe_unknown_attribution(attribution), "invalid_choice")
     _refuse_odd_group_type(parameters, "aggregation_group_type_index must be a whole number")
+    if parameters.get(ROLLOUT) is not None and not is_percentage(parameters[ROLLOUT]):
+        raise refusal(f"{ROLLOUT} must be a number from 0 to 100")
     variants = parameters.get(VARIANTS)
     if variants is None:
         return parameters

@@ -7,10 +7,12 @@ from pydantic import BaseModel, JsonValue
 
 from app.common import limits
 from app.common.errors import ValidationFailed
+from app.db.models import Experiment
 from app.experiments.compared_variants import refuse_impossible_exclusions
-from app.experiments.document_checks import VARIANTS
+from app.experiments.document_checks import ROLLOUT, VARIANTS
 from app.experiments.schemas import ExperimentUpdate
 from app.flags.filters import JsonDict, variant_keys, variants_of
+from app.flags.interventions import rollout_of
 from app.metrics.queries.typed.schemas import MetricBody
 from app.properties.budget import size_of
 
@@ -86,9 +88,26 @@ def refuse_other_variants(of_flag: Sequence[JsonDict], given: Sequence[JsonDict]
         raise ValidationFailed("Can't update feature_flag_variants on Experiment")
 
 
-def refuse_foreign_variants(flag_filters: JsonDict, body: ExperimentUpdate) -> None:
-    """Refuse variants that are not the flag's, in the plan and among those that are not compared."""
+def rollout(parameters: JsonValue) -> JsonValue:
+    """Return the percentage of the participants who get a variant, if the parameters say it."""
+    return parameters.get(ROLLOUT) if isinstance(parameters, dict) else None
+
+
+def refuse_other_rollout(flag_filters: JsonDict, given: JsonValue) -> None:
+    """Refuse to change the flag's rollout through the experiment, and to pass over one that differs."""
+    if given is not None and given != rollout_of(flag_filters):
+        raise ValidationFailed(
+            f"Can't update {ROLLOUT} on Experiment: change the release conditions of its feature flag.",
+            attr="parameters",
+        )
+
+
+def refuse_foreign_parts(experiment: Experiment, body: ExperimentUpdate) -> None:
+    """Refuse variants that are not the flag's, in the plan and among those that are not compared, and a new rollout."""
+    flag_filters = experiment.feature_flag.filters
     planned = variants(body.parameters)
     if planned is not None:
         refuse_other_variants(variants_of(flag_filters), planned)
+    if (share := rollout(body.parameters)) != rollout(experiment.parameters):
+        refuse_other_rollout(flag_filters, share)
     refuse_impossible_exclusions(variant_keys(flag_filters), plain(body.stats_config))

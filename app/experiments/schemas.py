@@ -61,7 +61,8 @@ Parameters = Annotated[
         description="Variants, and the plan that the frontend made. Stored unchanged. `attribution` says what tells "
         "the variant of the events of funnels and trends: `events` (their property `$feature/<flag key>`) or "
         "`exposure` (the exposures of their person, from the first one on); unless it is given, `default_attribution` "
-        "of the project.",
+        "of the project. `rollout_percentage` is the share of the participants who get a variant from the flag that "
+        "is created: all of them unless it is given. It changes in the flag.",
         examples=[PARAMETERS_EXAMPLE],
     ),
     _PARAMETERS_SCHEMA,

@@ -27,8 +27,9 @@ from app.experiments.documents import (
     aggregation_group_type_index,
     participants,
     plain,
-    refuse_foreign_variants,
+    refuse_foreign_parts,
     refuse_large,
+    rollout,
     variants,
 )
 from app.experiments.existing_flags.service import ExistingFlags, require_participants
@@ -159,6 +160,7 @@ class ExperimentService:
                 properties=participants(filters) or [],
                 variants=flag_variants or variants(body.parameters) or [],
                 aggregation_group_type_index=aggregation_group_type_index(filters, body.parameters),
+                rollout=rollout(body.parameters),
                 holdout=holdout_for_flag(holdout) if holdout else None,
                 created_by=created_by,
             )
@@ -223,7 +225,7 @@ class ExperimentService:
         if "feature_flag_key" in sent and body.feature_flag_key != flag.key:
             raise ValidationFailed("Can't update keys: feature_flag_key on Experiment")
         await self._require_saved_metrics(body.saved_metrics_ids)
-        refuse_foreign_variants(flag.filters, body)
+        refuse_foreign_parts(experiment, body)
         if "holdout_id" in sent:
             await self._holdouts.change(experiment, body.holdout_id, changed_by)
         if body.filters:

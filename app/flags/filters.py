@@ -32,11 +32,17 @@ DEFAULT_VARIANTS: Sequence[JsonDict] = (
 
 
 def build_filters(
-    properties: Sequence[JsonDict], variants: Sequence[JsonDict], aggregation_group_type_index: int | None
+    properties: Sequence[JsonDict],
+    variants: Sequence[JsonDict],
+    aggregation_group_type_index: int | None,
+    rollout: JsonValue = None,
 ) -> JsonDict:
-    """Return the filters of a flag that splits the persons who match ``properties`` between ``variants``."""
+    """Return the filters of a flag that splits the persons who match ``properties`` between ``variants``.
+
+    ``rollout`` is the percentage of them who get a variant; None for all of them.
+    """
     filters: JsonDict = {
-        "groups": [{"properties": list(properties), "rollout_percentage": None}],
+        "groups": [{"properties": list(properties), "rollout_percentage": rollout}],
         "multivariate": {"variants": list(variants)},
     }
     if aggregation_group_type_index is not None:
@@ -49,14 +55,16 @@ def rewrite_filters(
 ) -> JsonDict:
     """Return the filters with new participants (None keeps the old ones) and a new unit of aggregation.
 
-    Release conditions that all have these participants stay: a rollout that was changed since is not lost.
+    Release conditions that all have these participants stay, and so does the rollout of the only one.
     """
     new = dict(old)
     held = groups_of(old)
     if properties is not None and not (
         held and all(mean_the_same(group.get("properties") or [], properties) for group in held)
     ):
-        new["groups"] = [{"properties": list(properties)}]
+        share = held[0].get("rollout_percentage") if len(held) == 1 else None
+        rollout: JsonDict = {} if share is None else {"rollout_percentage": share}
+        new["groups"] = [{"properties": list(properties), **rollout}]
     new["aggregation_group_type_index"] = aggregation_group_type_index
     return new
 

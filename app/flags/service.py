@@ -4,6 +4,8 @@ import asyncio
 import itertools
 from collections.abc import Collection, Sequence
 
+from pydantic import JsonValue
+
 from app.activity_log.changes import State
 from app.activity_log.service import ActivityLog
 from app.common.errors import NotFound, ValidationFailed
@@ -90,6 +92,7 @@ class FlagService:
         properties: Sequence[JsonDict],
         variants: Sequence[JsonDict],
         aggregation_group_type_index: int | None,
+        rollout: JsonValue,
         holdout: JsonDict | None,
         created_by: User,
     ) -> FeatureFlag:
@@ -101,7 +104,7 @@ class FlagService:
             key=key,
             name=f"Feature Flag for Experiment {experiment_name}",
             filters=with_holdout(
-                build_filters(properties, variants or DEFAULT_VARIANTS, aggregation_group_type_index), holdout
+                build_filters(properties, variants or DEFAULT_VARIANTS, aggregation_group_type_index, rollout), holdout
             ),
             active=active,
             deleted=False,

@@ -121,6 +121,8 @@ COPIED: Body = {
     "user_access_level": "editor",
 }
 
+PRO: list[Body] = [{"key": "plan", "value": "pro", "type": "person"}]
+
 
 def opened(person: str, variant: str, browser: str) -> Body:
     return event("checkout opened", person, variant=variant, flag="shorter-checkout", properties={"$browser": browser})
@@ -280,6 +282,34 @@ async def test_excluded_variants_are_not_passed_over_where_posthog_writes_them(s
 
     assert [one.status_code for one in (*refused, taken)] == [400, 400, 201]
     assert [one.json()["attr"] for one in refused] == ["excluded_variants", "parameters__excluded_variants"]
+
+
+@pytest.mark.one_database
+async def test_copied_rollout_is_that_of_the_flag(service: Service) -> None:
+    """To pass over it would show the variants to everybody."""
+
+    def rolled_out(share: object) -> Body:
+        return {"parameters": {**COPIED["parameters"], "rollout_percentage": share}}
+
+    created = (await service.post("/experiments/", {**COPIED, **rolled_out(10)})).json()
+    path, flag = f"/experiments/{created['id']}/", f"/feature_flags/{created['feature_flag']}/"
+    [group] = (await service.read(flag))["filters"]["groups"]
+    other = [await service.patch(path, rolled_out(share)) for share in (50, 101, "10")]
+    beside = await service.post("/experiments/", {**COPIED, **rolled_out(50), "allow_existing_flag": True})
+    same = await service.patch(path, {**rolled_out(10), "filters": {"properties": PRO}})
+
+    assert group == {"properties": [], "rollout_percentage": 10}
+    assert [(one.status_code, one.json()["attr"]) for one in (*other, beside)] == [(400, "parameters")] * 4
+    assert same.status_code == 200, same.text
+    filters = (await service.read(flag))["filters"]
+    assert filters["groups"] == [{"properties": PRO, "rollout_percentage": 10}]
+    await service.patch(flag, {"filters": {**filters, "groups": [{"properties": PRO, "rollout_percentage": 60}]}})
+    assert (await service.patch(path, rolled_out(10))).status_code == 200  # it says what it said
+    assert (await service.patch(path, rolled_out(60))).status_code == 200
+    again = await service.post(f"{path}duplicate/", {})
+    assert (await service.read(f"/feature_flags/{again.json()['feature_flag']}/"))["filters"]["groups"] == [
+        {"properties": PRO, "rollout_percentage": 60}
+    ]
 
 
 async def test_breakdown_of_a_definition_that_cannot_be_counted_says_why(service: Service) -> None:

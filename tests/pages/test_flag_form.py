@@ -85,6 +85,7 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"v1_key": "a"}, "variants"),
     ({"v0_payload": "{"}, "variants"),
     ({"v0_was": "["}, "v0_was"),
+    ({"v0_was": '{"rollout_percentage": 1' + "0" * 400 + "}", "v0_share": ""}, "v0_share"),
     ({"unit": "x"}, "unit"),
 ]
 

@@ -10,7 +10,7 @@ from app.common.errors import ValidationFailed
 from app.common.page_sizes import fitting
 from app.db.models import Experiment, FeatureFlag, Holdout
 from app.experiments.current_state import current_status
-from app.experiments.documents import participants, refuse_other_variants, variants
+from app.experiments.documents import participants, refuse_other_rollout, refuse_other_variants, rollout, variants
 from app.experiments.existing_flags.repository import FlagUseRepository
 from app.experiments.holdouts.service import require_holdout
 from app.experiments.lifecycle import invalid_state
@@ -55,6 +55,7 @@ class ExistingFlags:
             )
         if (planned := variants(body.parameters)) is not None:
             refuse_other_variants(variants_of(flag.filters), planned)
+        refuse_other_rollout(flag.filters, rollout(body.parameters))
         require_participants(flag, body.filters if isinstance(body.filters, dict) else {})
         require_holdout(flag, holdout)
         return flag

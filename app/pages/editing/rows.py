@@ -143,8 +143,11 @@ def _index_of(kind: str) -> re.Pattern[str]:
 
 
 def write_number(value: float | None) -> str:
-    """Return a number as a field holds it."""
-    return "" if value is None else f"{value:.12g}"
+    """Return a number as a field holds it; nothing for one that is larger than any field may say."""
+    try:
+        return "" if value is None else f"{value:.12g}"
+    except OverflowError:  # of a whole number, which JSON may write with thousands of digits
+        return ""
 
 
 def as_json_number(number: float) -> int | float:
