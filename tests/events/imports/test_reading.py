@@ -4,7 +4,6 @@ import asyncio
 import datetime as dt
 import gzip
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -165,14 +164,12 @@ async def test_import_whose_reading_process_is_killed_goes_on_when_it_is_run_aga
 async def test_import_that_is_cancelled_ends_the_process_that_reads(
     project: Project, database: Database, tmp_path: Path, started: Started
 ) -> None:
-    """Its next batch would never come: it reads a pipe to which nobody writes."""
-    path = write(tmp_path / "a.ndjson", [line(1, "ann")])
-    file = SourceFile(str(path), None)
-    path.unlink()
-    os.mkfifo(path)
+    """Its next batch would never come: it was stopped."""
+    file = SourceFile(str(write(tmp_path / "a.ndjson", [line(1, "ann")])), None)
     importing = ImportRun(database, project, ImportOptions(is_dry_run=True, workers=2), report_nothing)
     running = asyncio.create_task(importing.run([file]))
     await asyncio.to_thread(started.is_one.wait)
+    started[0].send_signal(signal.SIGSTOP)
 
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -192,11 +189,14 @@ def test_signals_to_all_processes_of_a_service_do_not_end_the_one_that_reads(tmp
 
 
 def test_process_that_reads_ends_with_the_one_that_stores(tmp_path: Path) -> None:
-    """It may be far from its next batch: here it waits for a pipe to which nobody writes."""
-    path = tmp_path / "a.ndjson"
-    os.mkfifo(path)
-    asked = msgspec.json.encode(reading(path)) + b"\n"
+    """Also between two batches, where it could not know by itself: here because nobody takes the first."""
+    path = write(
+        tmp_path / "a.ndjson", [line(number, "ann", properties={"salt": "x" * 100_000}) for number in range(9)]
+    )
+    command = [sys.executable, "-m", "app.events.imports.reading"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(msgspec.json.encode(reading(path)) + b"\n")
+        process.stdin.close()
 
-    ended = subprocess.run([sys.executable, "-m", "app.events.imports.reading"], input=asked, timeout=60, check=False)
-
-    assert ended.returncode == 1
+        assert process.wait(60) == 1
