@@ -278,7 +278,12 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.cookieless = cookieless = CookielessService(database, is_enabled=settings.cookieless_visitors)
     application.state.capture = capture = CaptureService(database, enrichment, cookieless)
-    application.state.body_bytes = BodyBudget(limits.BODIES_BYTES.value, settings.body_timeout)
+    application.state.body_bytes = BodyBudget(
+        limits.BODIES_BYTES.value,
+        settings.body_timeout,
+        longest_wait=2 * settings.body_timeout,
+        most_waiting=limits.BODIES_WAITING.value,
+    )
     application.state.payload_bytes = ByteBudget(limits.PAYLOADS_BYTES.value)
     application.state.recent_exposures = RecentExposures()
     application.state.scripts = ScriptDirectory(settings.static_directory)

@@ -2,9 +2,26 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
+
+from app.common.errors import Unavailable
+from app.common.limits import BODIES_WAITING
 
 _LOOKS: Final = 10  # for bodies that have to give way, while a body is allowed to arrive
+
+
+class TooManyBodies(Unavailable):
+    """So many large bodies arrive that this one would wait for too long."""
+
+    default_detail = BODIES_WAITING.detail
+
+
+class _Wanted(NamedTuple):
+    """Bytes for which a body waits."""
+
+    size: int
+    turn: asyncio.Future[None]
+    since: float
 
 
 class BodyBudget:
@@ -12,13 +29,16 @@ class BodyBudget:
 
     When none are left, bodies wait in the order in which they began. The first of those that arrive goes on all the
     same where no complete one will give bytes back, so that one is always finished: together they have at most
-    ``total`` bytes and those of one body more. While others wait, a body that has been arriving for longer than
-    ``patience`` seconds, and of which nothing has come that could be taken, is given up.
+    ``total`` bytes and those of one body more. While others wait, a body that arrives for longer than ``patience``
+    seconds, its own waiting not counted, is given up. What waits holds memory, too, although its client may be gone:
+    so one that has waited for ``longest_wait`` seconds is refused, and one that would wait beside ``most_waiting``.
     """
 
-    def __init__(self, total: int, patience: float) -> None:
+    def __init__(self, total: int, patience: float, *, longest_wait: float, most_waiting: int) -> None:
         self._left = total
         self._patience = patience
+        self._longest_wait = longest_wait
+        self._most_waiting = most_waiting
         self._arriving: dict[ArrivingBody, None] = {}  # in the order of their beginnings
         self._complete = 0
         self._waiting = 0
@@ -34,14 +54,19 @@ class BodyBudget:
         if self._is_free(body, size) and not self._waiting:
             self._give(body, size)
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        body.wanted = size, turn
+        if self._waiting >= self._most_waiting:
+            raise TooManyBodies
+        loop = asyncio.get_running_loop()
+        body.wanted = wanted = _Wanted(size, loop.create_future(), loop.time())
         self._waiting += 1
         self._look()
         try:
-            await turn
+            async with asyncio.timeout_at(wanted.since + self._longest_wait - body.waited):
+                await wanted.turn
+        except TimeoutError as error:
+            raise TooManyBodies from error
         finally:
-            if body.wanted is not None:  # it was cancelled
+            if body.wanted is not None:  # it was refused, or cancelled
                 body.wanted = None
                 self._waiting -= 1
 
@@ -71,11 +96,12 @@ class BodyBudget:
         for body in self._arriving:
             if body.wanted is None:
                 continue
-            size, turn = body.wanted
+            size, turn, since = body.wanted
             if not self._is_free(body, size):
                 return
             if not turn.done():  # else it was cancelled
                 body.wanted = None
+                body.waited += asyncio.get_running_loop().time() - since
                 self._waiting -= 1
                 self._give(body, size)
                 turn.set_result(None)
@@ -91,7 +117,7 @@ class BodyBudget:
             self._timer = loop.call_later(self._patience / _LOOKS, self._look)
         oldest = loop.time() - self._patience
         for body in self._arriving:
-            if body.wanted is None and body.began <= oldest:
+            if body.wanted is None and body.began + body.waited <= oldest:
                 body.give_up()
 
 
@@ -103,10 +129,16 @@ class ArrivingBody:
         self.began = began
         self.give_up = give_up
         self.size = 0
-        self.wanted: tuple[int, asyncio.Future[None]] | None = None
+        self.waited = 0.0  # seconds
+        self.wanted: _Wanted | None = None
 
     async def take(self, size: int) -> None:
-        """Take bytes that have arrived, once some are left."""
+        """Take bytes that have arrived, once some are left.
+
+        Raises
+        ------
+        TooManyBodies
+        """
         await self._budget.take(self, size)
 
     def complete(self) -> None:

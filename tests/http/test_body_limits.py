@@ -128,7 +128,7 @@ async def test_large_bodies_that_arrive_at_once_share_their_memory(
 ) -> None:
     """Slow clients fill what there is: the others wait, are served all the same, and the slow ones give way."""
     piece, room = 100_000, 400_000
-    monkeypatch.setattr(built_application.state, "body_bytes", BodyBudget(room, patience=0.05))
+    monkeypatch.setattr(built_application.state, "body_bytes", BodyBudget(room, 0.05, longest_wait=60, most_waiting=9))
     taken = 0
     stalled = asyncio.Event()
 

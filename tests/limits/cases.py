@@ -111,6 +111,7 @@ HELD_ELSEWHERE = {
     "FILE_IMPORTS": (OF_IMPORTS, "test_a_project_remembers_a_number_of_imports"),
     "FREE_DISK_BYTES": (OF_IMPORTS, "test_uploads_leave_a_part_of_the_disk_free"),
     "BODIES_BYTES": ("http/test_body_limits.py", "test_large_bodies_that_arrive_at_once_share_their_memory"),
+    "BODIES_WAITING": ("common/test_body_budget.py", "test_only_some_bodies_may_wait"),
     "BODY_RATE": ("http/test_body_limits.py", "test_body_that_arrives_too_slowly_is_refused"),
 }
 

@@ -35,7 +35,15 @@ BODIES_BYTES: Final = Limit(
     "bytes",
     "A thousand clients may send bodies of 20 MiB at once, and may do so slowly.",
     "the others wait; while they do, one that takes longer than `ABACUS_BODY_TIMEOUT` seconds to arrive is answered"
-    " with 408 `request_timeout`",
+    " with 408 `request_timeout`, and one that has waited for twice as long with 503 `service_unavailable`",
+)
+BODIES_WAITING: Final = Limit(
+    "bodies that wait for others at a time",
+    200,
+    "items",
+    "Each is in memory in part, and its client may be gone.",
+    "503 `service_unavailable`",
+    "Too many large request bodies arrive. Please try again.",
 )
 BODY_WITH_KEY_BYTES: Final = Limit(
     "body that is searched for a personal API key",

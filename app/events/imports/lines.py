@@ -122,6 +122,8 @@ def _open(name: str, stack: ExitStack) -> tuple[Buffered, int | None]:
     path = Path(name)
     if path.is_dir():
         raise FileRefused(f"{name}: is a directory; name its files")
+    if path.exists() and not path.is_file():  # it is read several times, and a pipe would be empty after the first
+        raise FileRefused(f"{name}: is not a file; send it to the standard input, which is named -")
     raw = stack.enter_context(io.FileIO(path))
     return io.BufferedReader(raw, _BUFFER_BYTES), path.stat().st_size
 

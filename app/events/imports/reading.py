@@ -4,9 +4,11 @@ import contextlib
 import datetime as dt
 import fcntl
 import os
+import signal
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import IO, Final
@@ -59,28 +61,65 @@ class Reading(msgspec.Struct, frozen=True):
         reader = EventReader(read_line, RequestClock(self.now, None), self.events_since, marks=marks)
         return read_batches(lines, reader.read, share, self.most)
 
-    def batches_of_process(self) -> Generator[Batch, None, None]:
-        """Yield the same batches of the file, read by another process, which is one batch ahead.
+
+class ReadingProcess:
+    """A process that reads a file, one batch ahead of the one that stores them. It ends with this process."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_stopped = False
+
+    def batches(self) -> Generator[Batch, None, None]:
+        """Yield the batches that ``Reading.batches`` makes of the file.
 
         Raises
         ------
         FileRefused
         """
-        with subprocess.Popen(  # noqa: S603  # this program itself
-            [sys.executable, "-P", "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": _search_path()},
-        ) as process:
+        with self._start() as process:
             if process.stdin is None or process.stdout is None:
                 raise TypeError("a process was started without its pipes")
             _widen(process.stdout)
             try:
-                process.stdin.write(msgspec.json.encode(self))
-                process.stdin.close()
-                yield from _received(process.stdout, self.name)
+                with contextlib.suppress(BrokenPipeError):  # it has ended, which is seen when it is read from
+                    os.write(process.stdin.fileno(), msgspec.json.encode(self._reading) + b"\n")
+                yield from _received(process.stdout, self._reading.name)
             finally:
                 process.kill()
+
+    def stop(self) -> None:
+        """End the process, also while another thread waits for its next batch."""
+        with self._lock:
+            self._is_stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self._lock, _signals_blocked():
+            self._process = subprocess.Popen(  # noqa: S603  # this program itself
+                [sys.executable, "-P", "-m", __name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": _search_path()},
+            )
+            if self._is_stopped:
+                self._process.kill()
+            return self._process
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Block for what is started the signals that terminals and supervisors send to all processes of a service.
+
+    This process decides what they mean: what it reads would otherwise look damaged while it stops in good order.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _widen(pipe: IO[bytes]) -> None:
@@ -118,7 +157,8 @@ def serve(source: IO[bytes], target: IO[bytes]) -> None:
         target.write(body)
         target.flush()
 
-    reading = msgspec.json.decode(source.read(), type=Reading)
+    reading = msgspec.json.decode(source.readline(), type=Reading)
+    threading.Thread(target=_end_with, args=[source.fileno()], daemon=True).start()
     lines = LineReader(reading.name)
     lines.skip_to(reading.position)
     try:
@@ -130,10 +170,14 @@ def serve(source: IO[bytes], target: IO[bytes]) -> None:
         send(_END)
 
 
-if __name__ == "__main__":
-    import signal
+def _end_with(source: int) -> None:
+    """End this process when the other one does, however long the next batch takes."""
+    while os.read(source, 1):
+        pass
+    os._exit(1)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that stores is interrupted, and ends this one
+
+if __name__ == "__main__":
     try:
         serve(sys.stdin.buffer, sys.stdout.buffer)
     except BrokenPipeError:  # the process that stores has ended

@@ -22,7 +22,7 @@ from app.events.imports.files import RefusedLines, SourceFile
 from app.events.imports.formats import Format
 from app.events.imports.lines import STANDARD_INPUT, FileRefused
 from app.events.imports.persons import StagedPersons
-from app.events.imports.reading import Reading
+from app.events.imports.reading import Reading, ReadingProcess
 from app.events.imports.records import LineRefused, PersonRecord
 from app.events.imports.repository import ImportRepository
 from app.events.imports.service import NOTHING, EventImport, ResolvedBatch
@@ -119,11 +119,11 @@ class ImportRun:
             refused.begin()
         if file.recognized.kind == "persons":
             file.counts = type(file.counts)()
-        batches = self._batches(file)
+        batches, stop = self._batches(file)
         following = asyncio.create_task(asyncio.to_thread(next, batches, None))
         storing: asyncio.Task[None] | None = None
         try:
-            while (batch := await following) is not None:
+            while (batch := await asyncio.shield(following)) is not None:  # no thread is left behind
                 following = asyncio.create_task(asyncio.to_thread(next, batches, None))
                 is_stored = stage is None and not self._options.is_dry_run
                 resolved = await self._import.resolve(batch.events) if is_stored else NOTHING
@@ -131,7 +131,10 @@ class ImportRun:
                     await storing
                 storing = asyncio.create_task(self._take(file, batch, resolved, refused, stage))
         finally:
+            stop()
             await asyncio.wait([following] if storing is None else [following, storing])
+            if not following.cancelled():
+                following.exception()  # which is not of interest where something else failed
             batches.close()
             if storing is not None:
                 storing.result()
@@ -140,7 +143,8 @@ class ImportRun:
             await self._note(file)
         self._report(file, 1.0)
 
-    def _batches(self, file: SourceFile) -> Generator[Batch, None, None]:
+    def _batches(self, file: SourceFile) -> tuple[Generator[Batch, None, None], Callable[[], None]]:
+        """Return the batches of a file, and what ends a process that reads them."""
         reading = Reading(
             name=file.name,
             position=file.position,
@@ -152,8 +156,9 @@ class ImportRun:
             most=self._options.batch_events,
         )
         if self._options.workers > 1 and file.name != STANDARD_INPUT:
-            return reading.batches_of_process()
-        return reading.batches(file.lines(), file.share)
+            process = ReadingProcess(reading)
+            return process.batches(), process.stop
+        return reading.batches(file.lines(), file.share), lambda: None
 
     async def _take(
         self,

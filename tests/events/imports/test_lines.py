@@ -1,6 +1,7 @@
 """Files however they are compressed, and files that are broken or hostile."""
 
 import gzip
+import os
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -110,7 +111,12 @@ def test_archives_in_archives_and_secrets_are_refused_by_name(tmp_path: Path) ->
 
 
 def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path, "is a directory"), (tmp_path / "missing", "No such file")):
+    os.mkfifo(tmp_path / "pipe")
+    for path, reason in (
+        (tmp_path, "is a directory"),
+        (tmp_path / "missing", "No such file"),
+        (tmp_path / "pipe", "is not a file; send it to the standard input"),
+    ):
         with pytest.raises(FileRefused, match=reason):
             lines_of(path)
 

@@ -1,13 +1,18 @@
 """A process that reads files for another one: it sends what would be read without it."""
 
+import asyncio
 import datetime as dt
 import gzip
 import json
+import signal
 import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from app.db.database import Database
@@ -17,7 +22,7 @@ from app.events.imports.files import SourceFile
 from app.events.imports.formats import Kind
 from app.events.imports.lines import FileRefused, LineReader
 from app.events.imports.parcels import pack
-from app.events.imports.reading import Reading
+from app.events.imports.reading import Reading, ReadingProcess
 from app.events.imports.run import ImportOptions, ImportRun
 from tests.support.service import Service, event
 
@@ -77,15 +82,15 @@ def as_sent(batches: list[Batch]) -> list[bytes]:
 
 def test_process_reads_the_same_batches(tmp_path: Path) -> None:
     whole = reading(write(tmp_path / "a.ndjson", lines()))
-    read = list(whole.batches_of_process())
+    read = list(ReadingProcess(whole).batches())
 
     assert len(read) > 1
     assert sum(len(one.refused) for one in read) == 4
     assert as_sent(read) == as_sent(read_here(whole))
     rest = reading(tmp_path / "a.ndjson", position=read[0].end)
-    assert as_sent(list(rest.batches_of_process())) == as_sent(read_here(rest))
+    assert as_sent(list(ReadingProcess(rest).batches())) == as_sent(read_here(rest))
     of_persons = reading(write(tmp_path / "persons.ndjson", persons()), "persons")
-    assert as_sent(list(of_persons.batches_of_process())) == as_sent(read_here(of_persons))
+    assert as_sent(list(ReadingProcess(of_persons).batches())) == as_sent(read_here(of_persons))
 
 
 def test_process_names_what_it_cannot_read(tmp_path: Path) -> None:
@@ -94,44 +99,104 @@ def test_process_names_what_it_cannot_read(tmp_path: Path) -> None:
     cut.write_bytes(whole.read_bytes()[:-30])
 
     refusals = []
-    for read in (reading(cut).batches_of_process, lambda: read_here(reading(cut))):
+    for read in (ReadingProcess(reading(cut)).batches, lambda: read_here(reading(cut))):
         with pytest.raises(FileRefused) as refusal:
             list(read())
         refusals.append(str(refusal.value))
     assert refusals[0] == refusals[1]
 
 
-async def test_import_whose_reading_process_is_killed_goes_on_when_it_is_run_again(
-    service: Service, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    salt = {"salt": "x" * 5_000}
-    path = write(tmp_path / "a.ndjson", [line(number, "ann", properties=salt) for number in range(1, 201)])
-    started: list[subprocess.Popen[bytes]] = []
+class Started(list[subprocess.Popen[bytes]]):
+    """The processes that were started, and whether there is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_one = threading.Event()
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    noted = Started()
 
     class Noted(subprocess.Popen[bytes]):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
-            started.append(self)
+            noted.append(self)
+            noted.is_one.set()
 
-    def kill(_file: SourceFile, _share: float | None) -> None:
-        started[0].kill()
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    return noted
+
+
+@pytest.fixture
+async def project(service: Service, database: Database) -> Project:
+    async with database.read() as session:
+        return await session.get_one(Project, service.project_id)
+
+
+def report_nothing(_file: SourceFile, _share: float | None) -> None: ...
+
+
+async def test_import_whose_reading_process_is_killed_goes_on_when_it_is_run_again(
+    service: Service, project: Project, database: Database, tmp_path: Path, started: Started
+) -> None:
+    salt = {"salt": "x" * 5_000}
+    path = write(tmp_path / "a.ndjson", [line(number, "ann", properties=salt) for number in range(1, 201)])
 
     async def run(report: Any) -> tuple[list[str], SourceFile]:
-        async with database.read() as session:
-            project = await session.get_one(Project, service.project_id)
         importing = ImportRun(database, project, ImportOptions(workers=2, batch_events=10), report)
         file = SourceFile(str(path), None)
         await importing.run([file])
         return importing.refusals, file
 
-    with monkeypatch.context() as patch:
-        patch.setattr(subprocess, "Popen", Noted)
-        refusals, _ = await run(kill)
+    refusals, _ = await run(lambda _file, _share: started[0].kill())
     assert len(refusals) == 1
     assert "import it again to go on" in refusals[0]
     stored = (await service.read("/events/", limit=1_000))["results"]
     assert 10 <= len(stored) < 200
 
-    refusals, file = await run(lambda _file, _share: None)
+    refusals, file = await run(report_nothing)
     assert (refusals, file.counts.imported) == ([], 200)
     assert len((await service.read("/events/", limit=1_000))["results"]) == 200
+
+
+@pytest.mark.one_database
+async def test_import_that_is_cancelled_ends_the_process_that_reads(
+    project: Project, database: Database, tmp_path: Path, started: Started
+) -> None:
+    """Its next batch would never come: it was stopped."""
+    file = SourceFile(str(write(tmp_path / "a.ndjson", [line(1, "ann")])), None)
+    importing = ImportRun(database, project, ImportOptions(is_dry_run=True, workers=2), report_nothing)
+    running = asyncio.create_task(importing.run([file]))
+    await asyncio.to_thread(started.is_one.wait)
+    started[0].send_signal(signal.SIGSTOP)
+
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 30)
+    assert started[0].returncode == -signal.SIGKILL
+
+
+def test_signals_to_all_processes_of_a_service_do_not_end_the_one_that_reads(tmp_path: Path, started: Started) -> None:
+    """The service would take its file for damaged, and forget it, while it stops in good order."""
+    path = write(tmp_path / "a.ndjson", [line(number, "ann") for number in range(1, 21)])
+    batches = ReadingProcess(reading(path)).batches()
+    first = next(batches)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        started[0].send_signal(signum)
+
+    assert sum(len(one.events) for one in [first, *batches]) == 20
+
+
+def test_process_that_reads_ends_with_the_one_that_stores(tmp_path: Path) -> None:
+    """Also between two batches, where it could not know by itself: here because nobody takes the first."""
+    path = write(
+        tmp_path / "a.ndjson", [line(number, "ann", properties={"salt": "x" * 100_000}) for number in range(9)]
+    )
+    command = [sys.executable, "-m", "app.events.imports.reading"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(msgspec.json.encode(reading(path)) + b"\n")
+        process.stdin.close()
+
+        assert process.wait(60) == 1
