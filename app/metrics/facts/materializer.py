@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from app.common.errors import Unavailable
+from app.common.pieces import work_off
 from app.common.progress import Progress
 from app.common.recently_used import RecentlyUsed
 from app.common.single_flight import SingleFlight
@@ -195,21 +197,16 @@ class Materializer:
 
         PostgreSQL does so on several connections, each of which takes the place of an aggregation.
         """
-        left = iter(matchers.items())
 
-        async def work() -> None:
-            for series_id, matcher in left:
-                watermarks[series_id] = await self._materialize_directly(
-                    project_id, series_id, matcher, watermarks[series_id], until, deadline
-                )
+        async def advance(series_id: int, matcher: SeriesMatcher) -> None:
+            watermarks[series_id] = await self._materialize_directly(
+                project_id, series_id, matcher, watermarks[series_id], until, deadline
+            )
 
-        helpers = 0 if self._database.is_sqlite else min(MAX_HELPERS, len(matchers) - 1)
+        pieces = [functools.partial(advance, *one) for one in matchers.items()]
+        helpers = 0 if self._database.is_sqlite else min(MAX_HELPERS, len(pieces) - 1)
         with self._database.aggregation_slots.spare_slots(project_id, helpers) as spare:
-            # What one of them has begun when another one fails or runs out of time is kept.
-            ends = await asyncio.gather(*[work() for _ in range(1 + spare)], return_exceptions=True)
-        for end in ends:
-            if end is not None:
-                raise end
+            await work_off(pieces, 1 + spare)
 
     async def _materialize_directly(
         self, project_id: int, series_id: int, matcher: SeriesMatcher, watermark: int, until: int, deadline: float
@@ -224,13 +221,14 @@ class Materializer:
             usual=self._chunk,
             largest=_DIRECT_CHUNKS * self._chunk,
         )
-        while watermark < until and (found := await work.next_range(watermark, until)):
-            if not await work.store(found):
-                await self._materialize(project_id, {series_id: matcher}, watermark, found.end, deadline)
-            watermark = found.end
-            self._note(project_id, [series_id], watermark, until)
-            if watermark < until and time.monotonic() > deadline:
-                raise Unfinished
+        async with contextlib.aclosing(work):
+            while watermark < until and (found := await work.next_range(watermark, until)):
+                if not await work.store(found):
+                    await self._materialize(project_id, {series_id: matcher}, watermark, found.end, deadline)
+                watermark = found.end
+                self._note(project_id, [series_id], watermark, until)
+                if watermark < until and time.monotonic() > deadline:
+                    raise Unfinished
         return watermark
 
     async def _materialize(
