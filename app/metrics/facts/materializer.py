@@ -7,7 +7,7 @@ import logging
 import math
 import time
 import weakref
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, MutableMapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -57,13 +57,15 @@ class MaterializedSeries:
     """Series that are complete up to an event's sequence number (some may be further).
 
     The mappings are by the digest of the definition. ``last_event_sequences`` holds the last event that may belong to a
-    series; events before ``events_available_since`` may be missing, because they were removed.
+    series; events before ``events_available_since`` may be missing, because they were removed. ``advanced`` are the
+    digests of the series that were not complete before.
     """
 
     high_water_mark: int
     ids: Mapping[str, int]
     last_event_sequences: Mapping[str, int]
     events_available_since: Mapping[str, int]
+    advanced: Set[str] = frozenset()
 
 
 class Unfinished(Exception):
@@ -138,6 +140,7 @@ class Materializer:
             {digest: stored.id for digest, stored in series.items()},
             last_sequences,
             {digest: stored.events_since for digest, stored in series.items()},
+            frozenset(stored.definition.digest for stored in behind),
         )
 
     async def _find_or_create(
