@@ -124,6 +124,7 @@ class MetricCounter(Generic[CountsT]):
         )
         self._merged = MergedPersons.of(NO_MERGES)
         self._last_merge = 0
+        self._sources: dict[tuple[tuple[int, ...], Set[Column]], FactReader] = {}
 
     @property
     def _numbered_by(self) -> list[int]:
@@ -260,8 +261,10 @@ class MetricCounter(Generic[CountsT]):
         return self._in_the_future(place, later)
 
     def _source(self, definitions: Sequence[SeriesDefinition], columns: Set[Column] = WITHOUT_VALUES) -> FactReader:
-        ids = [self._series.ids[definition.digest] for definition in definitions]
-        return self._store.read(self._session, ids, self._metric.variants, columns)
+        ids, wanted = tuple(self._series.ids[definition.digest] for definition in definitions), frozenset(columns)
+        if (ids, wanted) not in self._sources:  # each looks the codes of variants up
+            self._sources[ids, wanted] = self._store.read(self._session, ids, self._metric.variants, wanted)
+        return self._sources[ids, wanted]
 
     def _all_sources(self) -> FactReader:
         """Return the series of an incremental query: one for each event set."""
@@ -271,8 +274,12 @@ class MetricCounter(Generic[CountsT]):
     def is_up_to_date(self, known: Counted[CountsT]) -> bool:
         """Whether a count that was found covers all events, merges and due facts."""
         has_matured = self._metric.maturing is not None and known.as_of < self._window.until
-        has_news = has_matured or self._last_event > known.watermark
+        has_news = has_matured or self.has_events_after(known.watermark)
         return not has_news and not self._due(known) and not self._has_merges_after(known)
+
+    def has_events_after(self, watermark: int) -> bool:
+        """Whether there may be events of the metric that a count up to a watermark does not cover."""
+        return self._last_event > watermark
 
     def _due(self, known: Counted[CountsT]) -> list[FutureFact]:
         return [fact for fact in known.pending if fact.time < self._window.until]

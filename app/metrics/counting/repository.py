@@ -16,7 +16,7 @@ from app.db.models import ActivityEntry, Count, Event, PersonMerge, Project, Ser
 from app.db.upserts import insert_or_advance
 from app.events.repository import RELEASED_UNTIL
 from app.metrics.counting.basis import Basis
-from app.metrics.facts.repository import SeriesGone, is_one_of
+from app.metrics.facts.repository import SeriesGone
 
 _MAX_NAMES = 100
 
@@ -42,6 +42,15 @@ def _counts_query(dialect_name: str) -> Select[*tuple[Any, ...]]:
         .outerjoin(Count, is_wanted)
         .where(Project.id == bindparam("project_id", type_=Integer))
     )
+
+
+@functools.cache
+def _counts_and_series_query(dialect_name: str) -> Select[*tuple[Any, ...]]:
+    """Return ``_counts_query`` with the number of some series that still have their digests, in the last column."""
+    present = select(func.count()).where(
+        is_among(Series.id, "series", dialect_name), is_among(Series.digest, "series_digests", dialect_name)
+    )
+    return _counts_query(dialect_name).add_columns(present.scalar_subquery())
 
 
 def _as_stored(rows: Sequence[Sequence[Any]]) -> tuple[dict[str, StoredCount], int]:
@@ -142,9 +151,9 @@ class CountRepository:
         SeriesGone
             When one of the series, given by id, was removed: its facts may be gone too.
         """
-        present = select(func.count()).select_from(Series).where(is_one_of(series)).scalar_subquery()
-        query = _counts_query(self._session.get_bind().dialect.name).add_columns(present)
-        bound = {"project_id": self._project_id, "digests": list(digests)}
+        query = _counts_and_series_query(self._session.get_bind().dialect.name)
+        lists = {"series": list(series), "series_digests": list(series.values())}
+        bound = {"project_id": self._project_id, "digests": list(digests), **lists}
         rows = (await self._session.execute(query, bound)).all()
         if not rows or rows[0][-1] < len(series):
             raise SeriesGone(series.keys())

@@ -8,16 +8,21 @@ compares is the raw JSON token of a property, the same that the matcher gets.
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import (
+    ARRAY,
+    BigInteger,
     ColumnElement,
-    CursorResult,
     Double,
     Integer,
     Select,
     Text,
     and_,
+    any_,
     case,
     exists,
     false,
@@ -28,13 +33,14 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    type_coerce,
 )
 from sqlalchemy import cast as as_type
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common import limits
-from app.db.bulk import fetch_rows_by_size, table_of
+from app.db.bulk import Columns, copy_columns, fetch_rows_by_size, insert_columns, table_of
 from app.db.models import Event, Fact, SeriesVariant
 from app.db.sizes import octets
 from app.events.repository import NO_PERSON
@@ -43,7 +49,9 @@ from app.metrics.facts.matching import NO_NUMBER, EventRow, key_text
 from app.metrics.facts.series import SeriesDefinition
 from app.properties.filters import Conjunction, Group, canonical
 
-_FACT_COLUMNS: Final = ("series_id", "sequence", "person_id", "time", "value", "variant")
+_DECIDED_COLUMNS: Final = ("sequence", "person_id", "time", "value", "variant")
+_FACT_COLUMNS: Final = ("series_id", *_DECIDED_COLUMNS)
+_UNSURE: Final = -1  # in place of the code of a variant: only the matcher can tell
 _MAX_NAMES: Final = 100
 _MAX_PROPERTIES: Final = 4
 # Series with more variants than this are matched in Python: the statement names them all.
@@ -92,6 +100,14 @@ def _properties_of(definition: SeriesDefinition, tree: Group) -> Sequence[str]:
     return list(dict.fromkeys(key for key in named if key is not None))
 
 
+@dataclass(frozen=True)
+class DecidedFacts:
+    """The facts of a range of events, as columns, and the sequence numbers of events that only the matcher can tell."""
+
+    facts: Columns
+    unsure: NDArray[np.int64]
+
+
 class DirectFactRepository:
     """Bound to one project when built, so no query can forget the tenant."""
 
@@ -117,57 +133,102 @@ class DirectFactRepository:
         codes: Mapping[str, int],
         after: int,
         until: int,
+    ) -> int:
+        """Store the facts of events in a range of SQLite, and return their number; some may be left over."""
+        decided = self._decisions(definition, codes, after, until, carefully=True).subquery()
+        columns = (literal(series_id, Integer), *(decided.c[name] for name in _DECIDED_COLUMNS))
+        rows = select(*columns).where(decided.c.variant != _UNSURE)
+        # Not sorted by person: in another order than that of the primary key rows cost three times as much.
+        await self._session.execute(insert(table_of(Fact)).from_select(_FACT_COLUMNS, rows))
+        # The driver does not count the rows of statements that begin with WITH.
+        return await self._session.scalar(select(func.changes())) or 0
+
+    async def decide(
+        self,
+        definition: SeriesDefinition,
+        codes: Mapping[str, int],
+        after: int,
+        until: int,
         *,
         carefully: bool,
-    ) -> int:
-        """Store the facts of events in a range of sequence numbers, and return their number; some may be left over.
+    ) -> DecidedFacts:
+        """Return the facts of events in a range of PostgreSQL, by sequence numbers.
 
         Without ``carefully`` it is faster, and fails for more events.
 
         Raises
         ------
-        sqlalchemy.exc.DBAPIError
-            When the properties of an event are not JSON (PostgreSQL), or the statement takes too long.
+        asyncpg.PostgresError
+            When the properties of an event are not JSON, or the statement takes too long.
         """
+        columns = await copy_columns(
+            self._session, self._decisions(definition, codes, after, until, carefully=carefully)
+        )
+        is_sure = columns["variant"] != _UNSURE
+        sure = {name: values[is_sure] for name, values in columns.items()}
+        return DecidedFacts(sure, columns["sequence"][~is_sure])
+
+    async def store(self, series_id: int, decided: DecidedFacts, after: int) -> bool:
+        """Store the facts of events after a sequence number; return whether no event is left over."""
+        is_new = decided.facts["sequence"] > after
+        new = {name: values[is_new] for name, values in decided.facts.items()}
+        series_ids = np.full(len(new["sequence"]), series_id, np.int32)
+        await insert_columns(self._session, Fact, {"series_id": series_ids, **new})
+        return not (decided.unsure > after).any()
+
+    def _decisions(
+        self, definition: SeriesDefinition, codes: Mapping[str, int], after: int, until: int, *, carefully: bool
+    ) -> Select[*tuple[Any, ...]]:
+        """Return the query of the facts of events in a range, and of those that may be facts: these are ``_UNSURE``."""
         tree = _filter_or_fail(definition)
         properties = _properties_of(definition, tree)
         tokens = self._tokens(properties, self._between(definition, after, until), carefully=carefully)
         # The offset keeps the query apart, so that properties are parsed once and not for each mention of a token.
         read = (tokens.offset(0) if properties else tokens).subquery()
         of = {key: read.c[f"token_{place}"] for place, key in enumerate(properties)}
-        facts = select(
-            literal(series_id, Integer).label("series_id"),
+        passes = decided(tree, of) if tree.children else true()
+        found = select(
             *(read.c[name] for name in ("sequence", "person_id", "time")),
             self._value(definition, of).label("value"),
             _variant(definition, of, codes).label("variant"),
+            passes.label("passes"),
         )
-        if tree.children:
-            facts = facts.where(decided(tree, of))
-        number = facts.subquery()
-        rows = select(*(number.c[name] for name in _FACT_COLUMNS))
-        if definition.variant_property is not None:
-            rows = rows.where(number.c.variant.is_not(None))
-        if definition.value_property is not None:
-            rows = rows.where(number.c.value.is_not(None))
-        # Not sorted by person: in another order than that of the primary key rows cost three times as much.
-        stored = await self._session.execute(insert(table_of(Fact)).from_select(_FACT_COLUMNS, rows))
-        if self._dialect == "sqlite":  # its driver does not count the rows of statements that begin with WITH
-            return await self._session.scalar(select(func.changes())) or 0
-        return cast("CursorResult[Any]", stored).rowcount
+        number = (found.where(passes.is_not(false())) if tree.children else found).subquery()
+        doubtful = [number.c.passes.is_(None)] if tree.children else []
+        doubtful += [number.c.value.is_(None)] if definition.value_property is not None else []
+        doubtful += [number.c.variant.is_(None)] if definition.variant_property is not None else []
+        variant = case((or_(false(), *doubtful), _UNSURE), else_=number.c.variant)
+        return select(
+            *(number.c[name] for name in ("sequence", "person_id", "time")),
+            func.coalesce(number.c.value, self._no_number(), type_=Double).label("value"),
+            type_coerce(variant, Integer).label("variant"),
+        )
 
     async def left_over(
-        self, series_id: int, definition: SeriesDefinition, after: int, until: int, limit: int
+        self,
+        series_id: int,
+        definition: SeriesDefinition,
+        after: int,
+        until: int,
+        limit: int,
+        unsure: NDArray[np.int64] | None = None,
     ) -> tuple[Sequence[EventRow], bool]:
-        """Return the events in a range of which no fact was stored, and whether there may be more of them."""
-        has_fact = exists().where(Fact.series_id == series_id, Fact.sequence == Event.sequence)
+        """Return the events in a range of which no fact was stored, and whether there may be more of them.
+
+        ``unsure`` are their sequence numbers, where these are known.
+        """
         query = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties).where(
-            *self._between(definition, after, until), ~has_fact
+            *self._between(definition, after, until)
         )
         tree = _filter_or_fail(definition)
-        if tree.children:  # events that certainly do not pass are decided
-            is_only = len(_properties_of(definition, tree)) == 1
-            tokens = {key: self._token_carefully(key, is_only=is_only) for key in keys_of(tree)}
-            query = query.where(decided(tree, tokens).is_not(false()))
+        if unsure is not None:
+            query = query.where(Event.sequence == any_(literal(unsure.tolist(), ARRAY(BigInteger))))
+        else:
+            query = query.where(~exists().where(Fact.series_id == series_id, Fact.sequence == Event.sequence))
+            if tree.children:  # events that certainly do not pass are decided
+                is_only = len(_properties_of(definition, tree)) == 1
+                tokens = {key: self._token(key, is_only=is_only, carefully=True) for key in keys_of(tree)}
+                query = query.where(decided(tree, tokens).is_not(false()))
         rows, is_cut = await fetch_rows_by_size(
             self._session, query.limit(limit), Event.sequence, Event.properties, limits.ROWS_BYTES.value
         )
@@ -198,28 +259,21 @@ class DirectFactRepository:
             events: Select[*tuple[Any, ...]] = select(read.c.sequence, read.c.person_id, read.c.time)
         else:
             is_only = len(properties) == 1
-            found = [
-                self._token_carefully(key, is_only=is_only)
-                if carefully or self._dialect == "sqlite"
-                else self._token(key)
-                for key in properties
-            ]
+            found = [self._token(key, is_only=is_only, carefully=carefully) for key in properties]
             events = select(Event.sequence, Event.person_id, Event.time).where(*conditions)
         return events.add_columns(*(token.label(f"token_{place}") for place, token in enumerate(found)))
 
     def _value(self, definition: SeriesDefinition, tokens: Mapping[str, ColumnElement[Any]]) -> ColumnElement[Any]:
         if definition.value_property is None:
-            return literal(NO_NUMBER, Double)
-        return self._number(tokens[definition.value_property])
+            return self._no_number()
+        token = tokens[definition.value_property]
+        if self._dialect == "postgresql":
+            return _number_in_postgresql(token, self._no_number())
+        return _number_in_sqlite(token, self._no_number())
 
-    def _token(self, key: str) -> ColumnElement[Any]:
-        """Return the raw token of a property on PostgreSQL, empty where an event has none; null where it is unsure.
-
-        It returns the last one of a repeated key, and knows keys that are written with escapes. It fails where
-        properties are not JSON, or where an escape stands for NUL or for half of a surrogate pair.
-        """
-        token = _field(as_type(Event.properties, JSON), key)
-        return case((self._is_unsure(carefully=False), null()), else_=token)
+    def _no_number(self) -> ColumnElement[Any]:
+        # What COPY reads has no bound values, and only this is a literal of PostgreSQL.
+        return as_type(literal("-Infinity"), Double) if self._dialect == "postgresql" else literal(NO_NUMBER, Double)
 
     @staticmethod
     def _is_unsure(*, carefully: bool) -> ColumnElement[bool]:
@@ -228,18 +282,20 @@ class DirectFactRepository:
         has_escapes = [func.strpos(text, "\\u") > 0] if carefully else []
         return or_(octets(text) > _MAX_PROPERTY_BYTES, func.left(text, 1) != "{", *has_escapes)
 
-    def _token_carefully(self, key: str, *, is_only: bool) -> ColumnElement[Any]:
-        """Return what ``_token`` does, without failing for escapes, or for properties that cannot have the key.
+    def _token(self, key: str, *, is_only: bool, carefully: bool) -> ColumnElement[Any]:
+        """Return the raw token of a property, empty where an event has none; null where it is unsure.
 
-        The latter may be no JSON: the matcher does not decode them where the key is the only one that it reads.
+        Properties that cannot have the key are not parsed, and may be no JSON, where it is the only one: the matcher
+        does not decode them either. PostgreSQL returns the last one of a repeated key, and knows keys that are written
+        with escapes. It fails where other properties are not JSON, and unless ``carefully`` also where an escape stands
+        for NUL or for half of a surrogate pair.
         """
         text = Event.properties
         only = true() if is_only else false()
         if self._dialect == "postgresql":
-            is_absent = and_(only, func.strpos(text, key) == 0, func.strpos(text, "\\") == 0)
             return case(
-                (is_absent, ""),
-                (self._is_unsure(carefully=True), null()),
+                (and_(only, func.strpos(text, key) == 0, func.strpos(text, "\\") == 0), ""),
+                (self._is_unsure(carefully=carefully), null()),
                 else_=_field(as_type(text, JSON), key),
             )
         quoted = f'"{key}"'
@@ -254,12 +310,6 @@ class DirectFactRepository:
         )
         token = text.op("->", return_type=Text())(f"$.{quoted}")
         return case((is_absent, ""), (is_unsure, null()), else_=func.coalesce(token, ""))
-
-    def _number(self, token: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Return the number of a raw token, as the matcher reads it; null where only the matcher can tell."""
-        if self._dialect == "postgresql":
-            return _number_in_postgresql(token)
-        return _number_in_sqlite(token)
 
 
 def _field(document: ColumnElement[Any], key: str) -> ColumnElement[Any]:
@@ -295,8 +345,9 @@ def _codes_by_token(codes: Mapping[str, int]) -> Mapping[str, int]:
     return tokens
 
 
-def _number_in_postgresql(token: ColumnElement[Any]) -> ColumnElement[Any]:
-    nothing, digits = literal(NO_NUMBER, Double), r"[0-9]{1,17}(\.[0-9]{1,15})?"
+def _number_in_postgresql(token: ColumnElement[Any], nothing: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the number of a raw token, as the matcher reads it; null where only the matcher can tell."""
+    digits = r"[0-9]{1,17}(\.[0-9]{1,15})?"
     return case(
         (token.in_(_NOT_NUMERIC), nothing),
         (token.bool_op("~")(f"^-?{digits}$"), as_type(token, Double)),
@@ -306,8 +357,8 @@ def _number_in_postgresql(token: ColumnElement[Any]) -> ColumnElement[Any]:
     )
 
 
-def _number_in_sqlite(token: ColumnElement[Any]) -> ColumnElement[Any]:
-    nothing = literal(NO_NUMBER, Double)
+def _number_in_sqlite(token: ColumnElement[Any], nothing: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return what ``_number_in_postgresql`` does."""
     is_number = and_(func.substr(token, 1, 1) != '"', token.bool_op("NOT GLOB")("*[^-0-9.]*"))
     is_exact = func.length(token) <= _EXACT_CHARACTERS
     point = func.instr(token, ".")

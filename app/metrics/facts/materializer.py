@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import time
 import weakref
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, MutableMapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from app.common.errors import Unavailable
+from app.common.pieces import work_off
 from app.common.progress import Progress
 from app.common.recently_used import RecentlyUsed
 from app.common.single_flight import SingleFlight
@@ -56,13 +58,15 @@ class MaterializedSeries:
     """Series that are complete up to an event's sequence number (some may be further).
 
     The mappings are by the digest of the definition. ``last_event_sequences`` holds the last event that may belong to a
-    series; events before ``events_available_since`` may be missing, because they were removed.
+    series; events before ``events_available_since`` may be missing, because they were removed. ``advanced`` are the
+    digests of the series that were not complete before.
     """
 
     high_water_mark: int
     ids: Mapping[str, int]
     last_event_sequences: Mapping[str, int]
     events_available_since: Mapping[str, int]
+    advanced: Set[str] = frozenset()
 
 
 class Unfinished(Exception):
@@ -137,6 +141,7 @@ class Materializer:
             {digest: stored.id for digest, stored in series.items()},
             last_sequences,
             {digest: stored.events_since for digest, stored in series.items()},
+            frozenset(stored.definition.digest for stored in behind),
         )
 
     async def _find_or_create(
@@ -198,21 +203,16 @@ class Materializer:
 
         PostgreSQL does so on several connections, each of which takes the place of an aggregation.
         """
-        left = iter(matchers.items())
 
-        async def work() -> None:
-            for series_id, matcher in left:
-                watermarks[series_id] = await self._materialize_directly(
-                    project_id, series_id, matcher, watermarks[series_id], until, deadline
-                )
+        async def advance(series_id: int, matcher: SeriesMatcher) -> None:
+            watermarks[series_id] = await self._materialize_directly(
+                project_id, series_id, matcher, watermarks[series_id], until, deadline
+            )
 
-        helpers = 0 if self._database.is_sqlite else min(MAX_HELPERS, len(matchers) - 1)
+        pieces = [functools.partial(advance, *one) for one in matchers.items()]
+        helpers = 0 if self._database.is_sqlite else min(MAX_HELPERS, len(pieces) - 1)
         with self._database.aggregation_slots.spare_slots(project_id, helpers) as spare:
-            # What one of them has begun when another one fails or runs out of time is kept.
-            ends = await asyncio.gather(*[work() for _ in range(1 + spare)], return_exceptions=True)
-        for end in ends:
-            if end is not None:
-                raise end
+            await work_off(pieces, 1 + spare)
 
     async def _materialize_archived(
         self,
@@ -246,13 +246,14 @@ class Materializer:
             usual=self._chunk,
             largest=_DIRECT_CHUNKS * self._chunk,
         )
-        while watermark < until and (found := await work.next_range(watermark, until)):
-            if not await work.store(found):
-                await self._materialize(project_id, {series_id: matcher}, watermark, found.end, deadline)
-            watermark = found.end
-            self._note(project_id, [series_id], watermark, until)
-            if watermark < until and time.monotonic() > deadline:
-                raise Unfinished
+        async with contextlib.aclosing(work):
+            while watermark < until and (found := await work.next_range(watermark, until)):
+                if not await work.store(found):
+                    await self._materialize(project_id, {series_id: matcher}, watermark, found.end, deadline)
+                watermark = found.end
+                self._note(project_id, [series_id], watermark, until)
+                if watermark < until and time.monotonic() > deadline:
+                    raise Unfinished
         return watermark
 
     async def _materialize(

@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.timestamps import to_microseconds
 from app.db.bulk import Columns, Row, chunks, insert_rows, read_columns
-from app.db.compiled_queries import is_among
+from app.db.compiled_queries import fetch_within, is_among
 from app.db.database import Database
 from app.db.models import Fact, Project, Series, SeriesVariant, utc_now
 from app.db.upserts import insert_if_absent
@@ -75,6 +75,14 @@ def _series_query(key: Literal["id", "digest"], dialect_name: str) -> Select[int
     return select(*columns).where(Series.project_id == bindparam("project_id", type_=Integer), is_wanted)
 
 
+@functools.cache
+def _variants_query(dialect_name: str) -> Select[int, str, int]:
+    """Return the query of the codes that some variants have in some series."""
+    return select(SeriesVariant.series_id, SeriesVariant.value, SeriesVariant.code).where(
+        is_among(SeriesVariant.series_id, "series", dialect_name), is_among(SeriesVariant.value, "values", dialect_name)
+    )
+
+
 class SeriesQueries:
     """Reads the progress of one project's series, each query on a connection of its own."""
 
@@ -106,6 +114,7 @@ class FactRepository:
     def __init__(self, session: AsyncSession, project_id: int) -> None:
         self._session = session
         self._project_id = project_id
+        self._dialect = session.get_bind().dialect.name
 
     async def create(self, definitions: Sequence[SeriesDefinition], *, in_clickhouse: bool = False) -> None:
         """Create series, whose facts will be here or in ClickHouse; existing ones stay unchanged."""
@@ -344,13 +353,9 @@ class FactRepository:
         codes = {series_id: {"": 0} for series_id in values}
         everything = sorted(set[str]().union(*values.values()) - {""})
         for chunk in chunks(everything):  # a series may have stored any number of others
-            rows = await self._session.execute(
-                select(SeriesVariant.series_id, SeriesVariant.value, SeriesVariant.code).where(
-                    SeriesVariant.series_id.in_(list(values)), SeriesVariant.value.in_(chunk)
-                )
-            )
-            for row in rows:
-                codes[row.series_id][row.value] = row.code
+            wanted = {"series": list(values), "values": list(chunk)}
+            for series_id, value, code in await fetch_within(self._session, _variants_query(self._dialect), wanted):
+                codes[series_id][value] = code
         for series_id, texts in values.items():
             if new := sorted(texts - codes[series_id].keys()):
                 codes[series_id] |= await self._give_codes(series_id, new)

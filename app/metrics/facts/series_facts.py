@@ -64,11 +64,11 @@ def _facts_query(
 
     A flag has at most a hundred variants; a time in the year 2200 leaves room for a thousand.
     """
-    number = case(
-        (Fact.variant == 0, NO_VARIANT),
-        *(((Fact.series_id == one.series_id) & (Fact.variant == one.code), one.number) for one in codes),
-        else_=other,
-    )
+    if are_several:
+        known = [((Fact.series_id == one.series_id) & (Fact.variant == one.code), one.number) for one in codes]
+        number = case((Fact.variant == 0, NO_VARIANT), *known, else_=other)
+    else:  # databases compare one number faster
+        number = case({0: NO_VARIANT} | {one.code: one.number for one in codes}, value=Fact.variant, else_=other)
     moment = type_coerce(Fact.time * (other + 1) + number, BigInteger).label("moment")
     query = select(*(source for name, source in _SOURCES.items() if name in columns), moment)
     if are_several:
