@@ -160,9 +160,6 @@ class EvaluationService:
             missing_hash_keys=missing,
         )
 
-    async def _find_stored(self, project_id: int, distinct_ids: Sequence[str]) -> Mapping[str, StoredPerson]:
-        return await self._persons(project_id).persons(distinct_ids)
-
     def _persons(self, project_id: int) -> EvaluatedPersonQueries:
         return EvaluatedPersonQueries(self._database.fetch, self._database.engine.dialect.name, project_id)
 
