@@ -26,7 +26,10 @@ pytestmark = pytest.mark.own_database
 CLIENTS = 12
 
 
-@pytest.fixture(params=["directly", pytest.param("through PgBouncer", marks=pytest.mark.system)])
+THROUGH = pytest.param("through PgBouncer", marks=[pytest.mark.system, pytest.mark.everything])
+
+
+@pytest.fixture(params=["directly", THROUGH])
 def address(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Iterator[str]:
     """The address of the test's database, its own one and behind a PgBouncer that has two connections."""
     if request.param == "directly":
