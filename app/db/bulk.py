@@ -83,7 +83,7 @@ async def insert_rows(session: AsyncSession, model: type[Base], columns: Sequenc
 
 
 async def insert_columns(session: AsyncSession, model: type[Base], columns: Columns) -> None:
-    """Insert rows of fixed-width columns into PostgreSQL, at a third of the cost of rows; one that exists is an error.
+    """Insert rows of fixed-width columns into PostgreSQL, from arrays; a row that exists already is an error.
 
     Parameters
     ----------

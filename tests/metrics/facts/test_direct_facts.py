@@ -228,6 +228,20 @@ async def make(
     return list(stored), [row[0] for row in rows]
 
 
+@pytest.mark.parametrize("text", ["it's", "100 %", "%s %(x)s", "$1 :x", "x {y}", "x -- y", "/* é 😀 */", "a''b"])
+async def test_texts_mean_themselves_in_statements(service: Service, database: Database, text: str) -> None:
+    definition = SeriesDefinition((EventSource(f"{text}\\", parse_filter([{"key": "x", "value": [text]}])),), text)
+    passing = json.dumps({"x": text, text: text}, ensure_ascii=False)
+    await store(service, database, *[(f"{text}\\", passing)] * 3, (text, passing), (f"{text}\\", '{"x": "other"}'))
+
+    for _ in range(2):  # at first no variant has a code
+        await make_again(service, database)
+        await Materializer(database, direct_from=1).catch_up(service.project_id, [definition])
+
+        assert is_direct(definition)
+        assert [fact[4] for fact in await kept_facts(service, database)] == [text] * 3
+
+
 async def store(service: Service, database: Database, *events: tuple[str, str]) -> None:
     async with database.write() as session:
         await NewEventRepository(session, service.project_id).append(
