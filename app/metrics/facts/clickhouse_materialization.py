@@ -32,7 +32,7 @@ from app.metrics.facts.repository import FactRepository
 logger = logging.getLogger("abacus")
 
 # Sequence numbers of a range: more where a range is quickly done, and fewer where it takes long.
-_FIRST_RANGE: Final = 100_000
+_FIRST_RANGE: Final = 400_000
 _LARGEST_RANGE: Final = 8_000_000
 _GROWTH: Final = 4
 _QUICK: Final = 1.0
