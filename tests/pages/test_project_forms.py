@@ -1,5 +1,6 @@
 """The forms of holdouts, cohorts, webhooks and settings: they send what a client of the API would send."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -183,6 +184,17 @@ async def test_settings_of_a_project_change(service: Service, visitor: Visitor) 
     )
     assert project["default_cuped"] == {"enabled": True, "lookback_days": 14}
     assert (await send(visitor, path, **fields)).status == 409  # it was changed meanwhile
+
+
+async def test_of_two_forms_that_are_saved_at_once_one_is_told_of_the_other(service: Service, visitor: Visitor) -> None:
+    fields = fields_of(await look(visitor, "settings/"))
+    names = [f"Shop {number}" for number in range(4)]
+
+    saved = await asyncio.gather(*(send(visitor, "settings/", **{**fields, "name": name}) for name in names))
+
+    assert sorted(page.status for page in saved) == [303, 409, 409, 409]
+    [kept] = [name for name, page in zip(names, saved, strict=True) if page.status == 303]
+    assert (await service.read("/"))["name"] == kept
 
 
 async def test_what_a_key_may_not_do_is_neither_offered_nor_done(

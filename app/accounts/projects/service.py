@@ -34,9 +34,9 @@ class ProjectService:
             raise NotFound("Project not found.")
         return project
 
-    async def get(self, project_id: int) -> Project:
-        """Return a project with its organization."""
-        project = await self._projects.get(project_id)
+    async def get(self, project_id: int, *, for_update: bool = False) -> Project:
+        """Return a project with its organization, on request locked against other writers."""
+        project = await self._projects.get(project_id, for_update=for_update)
         if project is None:
             raise NotFound("Project not found.")
         return project
@@ -68,9 +68,7 @@ class ProjectService:
         return project
 
     async def update(self, project: Project, body: ProjectUpdate) -> Project:
-        held = await self._projects.get(project.id, for_update=True)
-        if held is None:  # the user left the organization while this request ran
-            raise NotFound("Project not found.")
+        held = await self.get(project.id, for_update=True)  # unless the user left the organization meanwhile
         for field in body.model_fields_set:
             value = getattr(body, field)
             setattr(held, field, value.model_dump() if isinstance(value, CupedConfig) else value)

@@ -62,11 +62,13 @@ async def change_project_by_form(request: Request, visit: ChangingProjectVisitDe
     document = read_project(project, fields, errors)
     if not errors:
         try:
-            refuse_stale(fields, write_moment(project.updated_at), "project")
             await ProjectUpdate.prepare(document)
             body = validate(ProjectUpdate, document)
             async with get_database(request).write() as session:
-                await ProjectService(session, visit.user).update(project, body)
+                projects = ProjectService(session, visit.user)
+                locked = await projects.get(project.id, for_update=True)
+                refuse_stale(fields, write_moment(locked.updated_at), "project")
+                await projects.update(locked, body)
         except Conflict as conflict:
             fields, status = {**fields, "seen": write_moment(project.updated_at)}, conflict.status
             errors = {"form": conflict.detail}
