@@ -80,6 +80,7 @@ async def test_cohort_of_conditions_is_made_counted_changed_and_deleted(service:
         ({"name": ""}, "name"),
         ({"c0_key": ""}, "c0_key"),
         ({"c0_value": ""}, "c0_value"),
+        ({"c0_operator": "is_not", "c0_value": " , "}, "c0_value"),
         ({"c0_key": "", "c0_value": ""}, "conditions"),
         ({"ids": "ann"}, "ids"),
         ({"kind": "list"}, "conditions"),
