@@ -158,6 +158,21 @@ async def test_webhook_is_made_with_a_secret_that_is_shown_once(service: Service
     assert (await delete(visitor, path)).status == 303
 
 
+async def test_test_of_a_webhook_says_where_it_went_and_keeps_what_is_not_saved(
+    service: Service, visitor: Visitor
+) -> None:
+    body = {"url": "http://localhost:1/in", "events": ["experiment.launched", "experiment.ended"]}
+    path = f"webhooks/{(await service.post('/experiment_webhooks/', body)).json()['id']}/"
+    changed = {**fields_of(await look(visitor, path)), "url": "https://other.example/"}
+    del changed["experiment.ended"]
+
+    tested = await send(visitor, path, **changed, do="test")
+
+    assert "The test did not arrive at localhost, which is stored: " in tested.text
+    assert fields_of(tested) == changed
+    assert (await only(service, "/experiment_webhooks/"))["url"] == body["url"]
+
+
 async def test_settings_of_a_project_change(service: Service, visitor: Visitor) -> None:
     path = "settings/"
     fields = fields_of(await look(visitor, path))
