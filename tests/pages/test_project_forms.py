@@ -1,5 +1,6 @@
 """The forms of holdouts, cohorts, webhooks and settings: they send what a client of the API would send."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -102,6 +103,7 @@ async def test_cohort_of_conditions_is_made_counted_changed_and_deleted(service:
         ({"name": ""}, "name"),
         ({"c0_key": ""}, "c0_key"),
         ({"c0_value": ""}, "c0_value"),
+        ({"c0_operator": "is_not", "c0_value": " , "}, "c0_value"),
         ({"c0_key": "", "c0_value": ""}, "conditions"),
         ({"ids": "ann"}, "ids"),
         ({"kind": "list"}, "conditions"),
@@ -182,6 +184,21 @@ async def test_webhook_is_made_with_a_secret_that_is_shown_once(service: Service
     assert (await delete(visitor, path)).status == 303
 
 
+async def test_test_of_a_webhook_says_where_it_went_and_keeps_what_is_not_saved(
+    service: Service, visitor: Visitor
+) -> None:
+    body = {"url": "http://localhost:1/in", "events": ["experiment.launched", "experiment.ended"]}
+    path = f"webhooks/{(await service.post('/experiment_webhooks/', body)).json()['id']}/"
+    changed = {**fields_of(await look(visitor, path)), "url": "https://other.example/"}
+    del changed["experiment.ended"]
+
+    tested = await send(visitor, path, **changed, do="test")
+
+    assert "The test did not arrive at localhost, which is stored: " in tested.text
+    assert fields_of(tested) == changed
+    assert (await only(service, "/experiment_webhooks/"))["url"] == body["url"]
+
+
 async def test_settings_of_a_project_change(service: Service, visitor: Visitor) -> None:
     path = "settings/"
     fields = fields_of(await look(visitor, path))
@@ -209,6 +226,17 @@ async def test_settings_of_a_project_change(service: Service, visitor: Visitor) 
     )
     assert project["default_cuped"] == {"enabled": True, "lookback_days": 14}
     assert (await send(visitor, path, **fields)).status == 409  # it was changed meanwhile
+
+
+async def test_of_two_forms_that_are_saved_at_once_one_is_told_of_the_other(service: Service, visitor: Visitor) -> None:
+    fields = fields_of(await look(visitor, "settings/"))
+    names = [f"Shop {number}" for number in range(4)]
+
+    saved = await asyncio.gather(*(send(visitor, "settings/", **{**fields, "name": name}) for name in names))
+
+    assert sorted(page.status for page in saved) == [303, 409, 409, 409]
+    [kept] = [name for name, page in zip(names, saved, strict=True) if page.status == 303]
+    assert (await service.read("/"))["name"] == kept
 
 
 async def test_what_a_key_may_not_do_is_neither_offered_nor_done(

@@ -68,9 +68,7 @@ class ProjectService:
         return project
 
     async def update(self, project: Project, body: ProjectUpdate) -> Project:
-        held = await self._projects.get(project.id, for_update=True)
-        if held is None:  # the user left the organization while this request ran
-            raise NotFound("Project not found.")
+        held = await self.get(project.id, for_update=True)  # unless the user left the organization meanwhile
         for field in body.model_fields_set:
             value = getattr(body, field)
             setattr(held, field, value.model_dump() if isinstance(value, CupedConfig) else value)

@@ -58,10 +58,11 @@ def read_condition(row: Row, group_type: int | None = None) -> Json | None:
             row.refuse("key", "Name the property.")
         return None
     operator = operator if operator in OPERATORS else "exact"
-    if not value and operator not in _WITHOUT_VALUE:
+    compared = _read_value(operator, value)
+    if not compared:  # also of commas alone: no value is one of none, and every value is none of them
         row.refuse("value", "Give the value to compare with.")
     subject: Json = {"type": "person"} if group_type is None else {"type": "group", "group_type_index": group_type}
-    return {"key": key, "operator": operator, "value": _read_value(operator, value), **subject}
+    return {"key": key, "operator": operator, "value": compared, **subject}
 
 
 def write_condition(condition: JsonValue, group_type: int | None = None) -> dict[str, str]:

@@ -41,6 +41,7 @@ _PLACES: Final[Mapping[str, str]] = {
     "description": "description",
     "key": "flag_key",
     "feature_flag_key": "flag_key",
+    "unit": "unit",
     "secondary_metrics": "metrics",
     "decision_criteria__target_mde": "effect",
     "decision_criteria__minimum_runtime_days": "days",

@@ -1,5 +1,6 @@
 """The forms that create and edit experiments. Each sends what a client of the API would send."""
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -8,14 +9,22 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.common import limits
 from app.common.errors import Conflict, PermissionDenied, ValidationFailed
 from app.common.timestamps import write_moment
-from app.db.models import Experiment
+from app.db.models import Experiment, FeatureFlag
 from app.events.definitions.names import PERSON
 from app.events.usage.repository import EventUsageQueries
 from app.experiments.dependencies import build_experiments, get_experiment_changes
+from app.experiments.existing_flags.service import require_participants
 from app.experiments.schemas import ExperimentCreate, ExperimentUpdate
 from app.experiments.service import ExperimentService
 from app.flags.dependencies import build_flags
-from app.flags.filters import MAX_VARIANTS, compile_conditions, group_type_index_of, variant_keys, variants_of
+from app.flags.filters import (
+    MAX_VARIANTS,
+    JsonDict,
+    compile_conditions,
+    group_type_index_of,
+    variant_keys,
+    variants_of,
+)
 from app.http.dependencies import get_database
 from app.http.request_body import find_refusals, validate
 from app.http.schemas import RequestBody
@@ -205,11 +214,12 @@ async def create_experiment_by_form(request: Request, visit: ChangingVisitDep, u
         await compile_conditions({"groups": [{"properties": list(conditions)}]})
         async with get_database(request).write() as session:
             experiment = await build_experiments(session, visit.project.id).create(body, visit.user)
-            if conditions:
+            flag = experiment.feature_flag
+            if experiment.uses_existing_flag:
+                _require_of_flag(flag, conditions, reader.read_group_type())
+            elif conditions:
                 flags = build_flags(session, visit.project.id)
-                await flags.rewrite_participants(
-                    experiment.feature_flag, conditions, reader.read_group_type(), visit.user
-                )
+                await flags.rewrite_participants(flag, conditions, reader.read_group_type(), visit.user)
     except ValidationFailed as refusal:
         reader.refuse(refusal)
         return await form.show(fields, errors=reader.errors, status=400)
@@ -254,6 +264,13 @@ async def edit_experiment_by_form(
         reader.refuse(refusal)
         return await form.show(fields, errors=reader.errors, status=400)
     return _open(request, visit, experiment.id)
+
+
+def _require_of_flag(flag: FeatureFlag, conditions: Sequence[JsonDict], group_type: int | None) -> None:
+    """Refuse what a form says of who takes part where the flag, which existed before, says something else."""
+    require_participants(flag, {"properties": list(conditions)})
+    if group_type is not None and group_type != group_type_index_of(flag.filters):
+        raise ValidationFailed("The flag that exists does not assign these.", attr="unit")
 
 
 def _open(request: Request, visit: Visit, experiment_id: int) -> Response:

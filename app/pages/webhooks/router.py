@@ -105,7 +105,8 @@ async def change_webhook_by_form(
         return await _delete(request, visit, webhook, fields)
     if fields.get("do") == "test":
         tested = read_delivery(await send_test(request, visit.project.id, webhook_id, deliverer))
-        return await _show(request, visit, _write(webhook), webhook=webhook, tested=tested)
+        shown = fields if "url" in fields else _write(webhook)
+        return await _show(request, visit, shown, webhook=webhook, tested=tested)
     document = _read(fields, errors, webhook)
     if not errors:
         try:
@@ -220,6 +221,7 @@ async def _show(
         status,
         visit=visit,
         webhook=webhook,
+        host="" if webhook is None else host_of(webhook.url),
         fields=fields,
         errors=errors or {},
         events=EVENTS,
