@@ -154,7 +154,7 @@ class ImportRunner:
             refused_folder=self.uploads.directory,
             refused_bytes=limits.REFUSED_LINES_BYTES.value,
             batch_events=_BATCH_EVENTS,
-            workers=usual_workers(),
+            workers=usual_workers() if len(self._tasks) == 1 else 1,  # a process takes 60 MB, whoever imports beside
         )
         run = ImportRun(self._database, project, options, report)
         running = asyncio.create_task(run.run([file]))
