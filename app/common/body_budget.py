@@ -51,7 +51,7 @@ class BodyBudget:
         return body
 
     async def take(self, body: "ArrivingBody", size: int) -> None:
-        if self._is_free(body, size) and not self._waiting:
+        if self._is_free(body, size) and (not self._waiting or self._is_first(body)):
             self._give(body, size)
             return
         if self._waiting >= self._most_waiting:
@@ -84,7 +84,10 @@ class BodyBudget:
         self._grant()
 
     def _is_free(self, body: "ArrivingBody", size: int) -> bool:
-        return size <= self._left or (not self._complete and body is next(iter(self._arriving)))
+        return size <= self._left or (not self._complete and self._is_first(body))
+
+    def _is_first(self, body: "ArrivingBody") -> bool:
+        return body is next(iter(self._arriving))
 
     def _give(self, body: "ArrivingBody", size: int) -> None:
         self._left -= size

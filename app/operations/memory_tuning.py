@@ -1,6 +1,7 @@
 """The memory of a process that answers large requests in many threads."""
 
 import ctypes
+import sys
 import threading
 from typing import Final
 
@@ -9,8 +10,9 @@ _MMAP_THRESHOLD: Final = -3
 _ARENAS: Final = -8
 _LARGE_BYTES: Final = 512 * 1024  # more than ordinary batches have, whose memory is best used again
 _ARENAS_AT_MOST: Final = 2
-# The interpreter's own limit on recursion needs less: a quarter of it was enough where C and Python call each other.
-# The system's usual 8 MiB count against limits on data, once for each of twenty threads.
+# The system's usual 8 MiB count against limits on data, once for each of twenty threads. Python 3.11 needs a quarter of
+# this to the end of its recursion limit. Later ones let C call itself up to 10,000 times, whatever the stack: decoders
+# of JSON need nearly 4 MiB for that with 3.13, and end the process where there are less.
 _STACK_BYTES: Final = 2 * 1024 * 1024
 
 
@@ -29,5 +31,6 @@ def return_large_blocks() -> None:
 
 
 def start_threads_with_small_stacks() -> None:
-    """Make threads that start from now on reserve 2 MiB of stack."""
-    threading.stack_size(_STACK_BYTES)
+    """Make threads that start from now on reserve 2 MiB of stack, where that is enough for any recursion."""
+    if sys.version_info < (3, 12):
+        threading.stack_size(_STACK_BYTES)

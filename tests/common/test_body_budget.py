@@ -87,6 +87,7 @@ async def test_only_some_bodies_may_wait() -> None:
 
     with pytest.raises(TooManyBodies):
         await others[-1].take(1)
+    await first.take(1)  # which others wait for
     first.end()
     await asyncio.gather(*waiting)
 

@@ -149,6 +149,21 @@ async def test_large_bodies_that_arrive_at_once_share_their_memory(
     assert await asyncio.gather(*held_back) == [408] * 6
 
 
+async def test_large_body_that_would_wait_beside_too_many_is_to_be_sent_again(
+    service: Service, built_application: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = BodyBudget(0, 60, longest_wait=60, most_waiting=0)
+    monkeypatch.setattr(built_application.state, "body_bytes", budget)
+    other = budget.begin(lambda: None)
+    body = b" " * 100_000
+
+    for response in (await send(service, body), await service.client.post("/batch/", content=body, headers=JSON)):
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+        assert response.json()["detail"] == limits.BODIES_WAITING.detail
+    other.end()
+    assert (await send(service, body)).status_code == 400
+
+
 async def test_client_that_disconnects_while_sending_is_not_a_server_error(built_application: FastAPI) -> None:
     messages: Iterator[dict[str, object]] = iter(
         [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]

@@ -63,7 +63,7 @@ class ImportRun:
         self._database = database
         self._project_id = project.id
         self._events_since = project.events_since
-        self._options = options
+        self.options = options
         self._report = report
         self._import = EventImport(database, IngestionProject(project.id, project.anonymize_ips))
         self._now = dt.datetime.now(dt.UTC)
@@ -94,7 +94,7 @@ class ImportRun:
 
     async def _prepare(self, file: SourceFile) -> None:
         """Find out how far a file was imported before. Persons are few, and read anew until all is done."""
-        if self._options.is_dry_run:
+        if self.options.is_dry_run:
             return
         await asyncio.to_thread(file.find_digest)
         if file.sha256 is None:
@@ -114,8 +114,8 @@ class ImportRun:
 
     async def _read(self, file: SourceFile, stage: Callable[[Batch], None] | None) -> None:
         """Read a file, and store the persons of a batch while the events of the one before it are stored."""
-        refused = RefusedLines(file, self._options.refused_folder, self._options.refused_bytes)
-        if not self._options.is_dry_run:
+        refused = RefusedLines(file, self.options.refused_folder, self.options.refused_bytes)
+        if not self.options.is_dry_run:
             refused.begin()
         if file.recognized.kind == "persons":
             file.counts = type(file.counts)()
@@ -125,7 +125,7 @@ class ImportRun:
         try:
             while (batch := await asyncio.shield(following)) is not None:  # no thread is left behind
                 following = asyncio.create_task(asyncio.to_thread(next, batches, None))
-                is_stored = stage is None and not self._options.is_dry_run
+                is_stored = stage is None and not self.options.is_dry_run
                 resolved = await self._import.resolve(batch.events) if is_stored else NOTHING
                 if storing is not None:
                     await storing
@@ -151,11 +151,11 @@ class ImportRun:
             format=file.recognized.format,
             kind=file.recognized.kind,
             now=self._now,
-            time_offset=self._options.time_offset,
+            time_offset=self.options.time_offset,
             events_since=self._events_since,
-            most=self._options.batch_events,
+            most=self.options.batch_events,
         )
-        if self._options.workers > 1 and file.name != STANDARD_INPUT:
+        if self.options.workers > 1 and file.name != STANDARD_INPUT:
             process = ReadingProcess(reading)
             return process.batches(), process.stop
         return reading.batches(file.lines(), file.share), lambda: None
@@ -176,7 +176,7 @@ class ImportRun:
         if batch.times is not None:
             counts.add_times(*batch.times)
         file.position = batch.end
-        if not self._options.is_dry_run:
+        if not self.options.is_dry_run:
             refused.add(batch.refused)
             if stage is None:
                 await self._store(file, batch, resolved, refused)
@@ -206,14 +206,14 @@ class ImportRun:
         staged.add(batch.persons)
 
     async def _store_persons(self, staged: StagedPersons) -> None:
-        if staged.is_empty or self._options.is_dry_run:
+        if staged.is_empty or self.options.is_dry_run:
             return
         batches: Iterator[list[PersonRecord]] = staged.batches()
         while (batch := await asyncio.to_thread(next, batches, None)) is not None:
             await self._import.store_persons(batch, to_microseconds(self._now))
 
     async def _note(self, file: SourceFile) -> None:
-        if file.is_complete and not self._options.is_dry_run:
+        if file.is_complete and not self.options.is_dry_run:
             async with self._database.write(owner=self._project_id) as session:
                 await self._note_in(session, file)
 

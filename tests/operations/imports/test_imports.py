@@ -1,5 +1,6 @@
 """Imports of uploaded files: taken as they come, shown while they run, resumed, cancelled, and never stored twice."""
 
+import asyncio
 import dataclasses
 import gzip
 import json
@@ -18,8 +19,11 @@ from fastapi import FastAPI
 from app.common import limits
 from app.db.database import Database
 from app.db.models import FileImport
+from app.events.imports.run import ImportRun
+from app.operations.imports import runner as runner_module
 from app.operations.imports.runner import ImportRunner
 from app.operations.imports.uploads import Uploads
+from tests.conftest import new_service
 from tests.events.imports.test_importing import line
 from tests.pages.conftest import Page, Visitor
 from tests.support.service import Service
@@ -106,6 +110,28 @@ async def test_an_import_that_a_restart_interrupted_goes_on(
     one = await service.read(f"{PATH}{first['id']}/")
     assert (one["status"], one["files"][0]["imported"]) == ("completed", 1)
     assert left(runner) == []
+
+
+@pytest.mark.one_database
+async def test_imports_beside_each_other_have_one_process_at_most(
+    service: Service, runner: ImportRunner, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    may_end = asyncio.Event()
+
+    async def run(importing: ImportRun, _files: object) -> None:
+        begun.append(importing.options.workers)
+        await may_end.wait()
+
+    monkeypatch.setattr(runner_module, "usual_workers", lambda: 2)
+    monkeypatch.setattr(ImportRun, "run", run)
+    others = [await new_service(service.client, database) for _ in range(2)]
+    for one in (service, *others):
+        assert (await upload(one, ndjson(line(1, "ann")))).status_code == 201
+    may_end.set()
+    await runner.wait()
+
+    assert sorted(begun) == [1, 1, 2]
 
 
 async def test_a_cancelled_import_ends_and_is_forgotten_when_it_is_deleted_again(
