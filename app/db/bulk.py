@@ -3,7 +3,6 @@
 PostgreSQL uses binary COPY, SQLite prepared statements over lists. All other SQL is the same on both.
 """
 
-import asyncio
 import contextlib
 import functools
 import re
@@ -11,22 +10,21 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
 import aiosqlite
 import asyncpg
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Dialect, Double, FromClause, Integer, Select, Table, func, select
+from sqlalchemy import BigInteger, Dialect, Double, FromClause, Integer, Select, Table
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDialect
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.types import TypeEngine
 
-from app.db.compiled_queries import driver_of, terminated_on_timeout
+from app.db.compiled_queries import terminated_on_timeout
 from app.db.models import Base
-from app.db.sizes import octets
+from app.db.rows import postgresql_driver, sqlite_driver
 
 Item = TypeVar("Item")
 Row = tuple[object, ...]
@@ -77,9 +75,9 @@ async def insert_rows(session: AsyncSession, model: type[Base], columns: Sequenc
         return
     converted = _for_driver(session.get_bind().dialect, model, columns, rows)
     if session.get_bind().dialect.name == "postgresql":
-        await _copy_in(await _asyncpg(session), model, columns, converted)
+        await _copy_in(await postgresql_driver(session), model, columns, converted)
     else:
-        await _execute_many(await _aiosqlite(session), _values_statement(model, columns), converted)
+        await _execute_many(await sqlite_driver(session), _values_statement(model, columns), converted)
 
 
 async def insert_columns(session: AsyncSession, model: type[Base], columns: Columns) -> None:
@@ -100,7 +98,7 @@ async def insert_columns(session: AsyncSession, model: type[Base], columns: Colu
             yield _to_copied(columns, slice(start, start + _FETCH_ROWS), record)
         yield _COPY_TRAILER
 
-    driver = await _asyncpg(session)
+    driver = await postgresql_driver(session)
     with terminated_on_timeout(driver):
         await driver.copy_to_table(table.name, source=binary(), columns=list(columns), format="binary")
 
@@ -129,8 +127,8 @@ async def insert_missing_rows(
     converted = _for_driver(dialect, model, columns, rows)
     if dialect.name != "postgresql":
         statement = f"{_values_statement(model, columns)} ON CONFLICT DO NOTHING"
-        return await _execute_many(await _aiosqlite(session), statement, converted)
-    driver = await _asyncpg(session)
+        return await _execute_many(await sqlite_driver(session), statement, converted)
+    driver = await postgresql_driver(session)
     if len(rows) >= _COPIED_ROWS:
         with contextlib.suppress(asyncpg.UniqueViolationError):
             async with driver.transaction():  # a savepoint
@@ -194,110 +192,6 @@ def _unnest_statement(table: Table, columns: Sequence[str], dialect: Dialect) ->
         f"${position}::{table.columns[name].type.compile(dialect)}[]" for position, name in enumerate(columns, start=1)
     )
     return f'INSERT INTO "{table.name}" ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING'  # noqa: S608  # our own names
-
-
-async def fetch_rows(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
-    """Return the rows of a query of numbers and texts straight from the driver: SQLAlchemy's take 1.5 times as long."""
-    statement, values = _compiled(session, query)
-    if session.get_bind().dialect.name == "postgresql":
-        driver = await _asyncpg(session)
-        with terminated_on_timeout(driver):
-            return cast("Sequence[Sequence[Any]]", await driver.fetch(statement, *values))
-    return list(await (await _aiosqlite(session)).execute_fetchall(statement, values))
-
-
-def _compiled(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> tuple[str, list[Any]]:
-    compiled = query.compile(dialect=session.get_bind().dialect, compile_kwargs={"render_postcompile": True})
-    return compiled.string, [compiled.params[name] for name in compiled.positiontup or ()]
-
-
-async def fetch_rows_by_size(
-    session: AsyncSession,
-    query: Select[*tuple[Any, ...]],
-    order: InstrumentedAttribute[int],
-    text: InstrumentedAttribute[str],
-    limit: int,
-) -> tuple[Sequence[Sequence[Any]], bool]:
-    """Return the first rows whose texts have at most ``limit`` bytes together, and whether there may be more.
-
-    It is for queries that ``fetch_rows`` can read. The text is their last column; at least one row is returned.
-    """
-    if session.get_bind().dialect.name == "postgresql":
-        return await _fetch_by_running_total(session, query, order, text, limit)
-    compiled, values = _compiled(session, query.order_by(order))
-    rows: list[Sequence[Any]] = []
-    left = limit
-
-    def collect(_cursor: object, row: Sequence[Any]) -> None:
-        nonlocal left
-        left -= len(row[-1]) if row[-1].isascii() else len(row[-1].encode())
-        if left < 0 and rows:
-            raise _FullError
-        rows.append(row)
-
-    # Rows are collected in the driver's thread as they are read, because the driver returns all or a fixed number.
-    async with (await _aiosqlite(session)).execute(compiled, values) as cursor:
-        cursor.row_factory = cast("Any", collect)
-        try:
-            await cursor.fetchall()
-        except _FullError as full:
-            full.with_traceback(None)  # it holds the frames that hold the rows, until garbage is collected
-            return rows, True
-    return rows, False
-
-
-class _FullError(Exception):
-    """The rows that were read have as many bytes as were asked for."""
-
-
-async def _fetch_by_running_total(
-    session: AsyncSession,
-    query: Select[*tuple[Any, ...]],
-    order: InstrumentedAttribute[int],
-    text: InstrumentedAttribute[str],
-    limit: int,
-) -> tuple[Sequence[Sequence[Any]], bool]:
-    """Leave out rows by the running total of their bytes, for which PostgreSQL reads no large text."""
-    rows = await fetch_rows(session, _within_size(query, order, text, limit))
-    # Characters have up to four bytes. If all rows might have been left out behind these, there may be more.
-    return rows, 4 * sum(len(row[-1]) for row in rows) > limit
-
-
-def _within_size(
-    query: Select[*tuple[Any, ...]], order: InstrumentedAttribute[int], text: InstrumentedAttribute[str], limit: int
-) -> Select[*tuple[Any, ...]]:
-    """Return the query of the first rows whose texts have at most ``limit`` bytes together, and at least of one."""
-    # Limited before the totals: otherwise they would be made of all later rows.
-    first = query.order_by(order).subquery()
-    place, size = first.c[order.key], octets(first.c[text.key])
-    sized = select(first, func.sum(size).over(order_by=place, rows=(None, 0)).label("total")).subquery()
-    fits = (sized.c.total <= limit) | (sized.c.total == octets(sized.c[text.key]))  # the latter of the first row
-    columns = [column for column in sized.c if column.name != "total"]
-    return select(*columns).where(fits).order_by(sized.c[order.key])
-
-
-async def copy_rows_by_size(
-    session: AsyncSession,
-    query: Select[*tuple[Any, ...]],
-    order: InstrumentedAttribute[int],
-    text: InstrumentedAttribute[str],
-    limit: int,
-) -> bytes:
-    """Return the first rows as ``fetch_rows_by_size`` does, as PostgreSQL prints them: without an object for a value.
-
-    Each row is a line, its values are separated by tabs, and backslash, tab, line break and the like are escaped by a
-    backslash.
-    """
-    statement, values = _compiled(session, _within_size(query, order, text, limit))
-    pieces: list[bytes] = []
-
-    async def receive(piece: bytes) -> None:
-        pieces.append(piece)
-
-    driver = await _asyncpg(session)
-    with terminated_on_timeout(driver):
-        await driver.copy_from_query(statement, *values, output=receive, format="text")
-    return await asyncio.to_thread(b"".join, pieces)
 
 
 async def read_columns(
@@ -416,7 +310,7 @@ async def _copy_out(session: AsyncSession, statement: str, layout: Layout, add: 
         if len(buffer) >= _PIECE_BYTES:
             add(_take_rows(buffer, record))
 
-    driver = await _asyncpg(session)
+    driver = await postgresql_driver(session)
     with terminated_on_timeout(driver):
         await driver.copy_from_query(statement, output=receive, format="binary")
     add(_take_rows(buffer, record))
@@ -432,7 +326,7 @@ def _take_rows(buffer: bytearray, record: np.dtype[Any]) -> NDArray[Any]:
 
 async def _fetch(session: AsyncSession, statement: str, layout: Layout, add: AddRows) -> None:
     """Read the rows of SQLite from its driver: the row objects of SQLAlchemy would double the time."""
-    driver = await _aiosqlite(session)
+    driver = await sqlite_driver(session)
     record = np.dtype(list(layout.items()))
     is_whole = all(kind.startswith("i") for kind in layout.values())
     async with driver.execute(statement) as cursor:
@@ -442,18 +336,3 @@ async def _fetch(session: AsyncSession, statement: str, layout: Layout, add: Add
                 add(dict(zip(layout, numbers.reshape(-1, len(layout)).T, strict=True)))
             else:
                 add(np.fromiter(rows, dtype=record, count=len(rows)))
-
-
-async def _aiosqlite(session: AsyncSession) -> aiosqlite.Connection:
-    driver = await driver_of(session)
-    if not isinstance(driver, aiosqlite.Connection):
-        raise TypeError(f"expected a connection of aiosqlite, got {type(driver)!r}")
-    return driver
-
-
-async def _asyncpg(session: AsyncSession) -> asyncpg.Connection:
-    """Return the driver's connection in the transaction of a session, which a previous statement must have begun."""
-    driver = await driver_of(session)
-    if not isinstance(driver, asyncpg.Connection):
-        raise TypeError(f"expected a connection of asyncpg, got {type(driver)!r}")
-    return driver

@@ -15,9 +15,10 @@ from app.common import limits
 from app.common.page_sizes import fitting
 from app.common.timestamps import to_microseconds
 from app.db.advisory_locks import ProjectLock, wait_for_holders
-from app.db.bulk import chunks, fetch_rows, fetch_rows_by_size
+from app.db.bulk import chunks
 from app.db.database import Database
 from app.db.models import Event, EventArchive, UnreadTimestamp
+from app.db.rows import fetch_rows, fetch_rows_by_size
 from app.db.sizes import octets, size_of
 
 # Databases limit the columns of a result: SQLite to 2,000, PostgreSQL to 1,664.

@@ -7,9 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common import limits
 from app.common.errors import Unavailable
-from app.db.bulk import copy_rows_by_size
 from app.db.database import Database
 from app.db.models import Event, EventArchive
+from app.db.rows import copy_rows_by_size
 from app.db.upserts import insert_if_absent
 from app.events.archive.store import ArchivedEvents
 

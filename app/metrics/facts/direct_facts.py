@@ -40,8 +40,9 @@ from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common import limits
-from app.db.bulk import Columns, copy_columns, fetch_rows_by_size, insert_columns, table_of
+from app.db.bulk import Columns, copy_columns, insert_columns, table_of
 from app.db.models import Event, Fact, SeriesVariant
+from app.db.rows import fetch_rows_by_size
 from app.db.sizes import octets
 from app.events.repository import NO_PERSON
 from app.metrics.facts.direct_filters import can_decide, decided, is_plain, keys_of

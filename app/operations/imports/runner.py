@@ -154,7 +154,7 @@ class ImportRunner:
             refused_folder=self.uploads.directory,
             refused_bytes=limits.REFUSED_LINES_BYTES.value,
             batch_events=_BATCH_EVENTS,
-            # Reading must not hold the interpreter that answers requests; a process for it takes 60 MB, so that one has it.
+            # What is read must not hold the interpreter that answers requests. A process takes 60 MB; one has it.
             workers=MOST_WORKERS if len(self._tasks) == 1 else 1,
         )
         run = ImportRun(self._database, project, options, report)

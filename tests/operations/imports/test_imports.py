@@ -20,7 +20,6 @@ from app.common import limits
 from app.db.database import Database
 from app.db.models import FileImport
 from app.events.imports.run import ImportRun
-from app.operations.imports import runner as runner_module
 from app.operations.imports.runner import ImportRunner
 from app.operations.imports.uploads import Uploads
 from tests.conftest import new_service
@@ -123,7 +122,6 @@ async def test_imports_beside_each_other_have_one_process_at_most(
         begun.append(importing.options.workers)
         await may_end.wait()
 
-    monkeypatch.setattr(runner_module, "usual_workers", lambda: 2)
     monkeypatch.setattr(ImportRun, "run", run)
     others = [await new_service(service.client, database) for _ in range(2)]
     for one in (service, *others):
