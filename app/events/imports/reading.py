@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import fcntl
+import logging
 import os
 import signal
 import struct
@@ -22,6 +23,8 @@ from app.events.imports.formats import Format, Kind, Recognized
 from app.events.imports.lines import FileRefused, Line, LineReader
 from app.events.imports.parcels import pack, unpack
 from app.events.imports.records import EventReader
+
+logger = logging.getLogger("abacus")
 
 _LENGTH: Final = struct.Struct("!cI")  # of what follows, after its kind
 _PIPE_BYTES: Final = 1024 * 1024  # in place of 64 KiB
@@ -61,6 +64,12 @@ class Reading(msgspec.Struct, frozen=True):
         reader = EventReader(read_line, RequestClock(self.now, None), self.events_since, marks=marks)
         return read_batches(lines, reader.read, share, self.most)
 
+    def batches_of_file(self) -> Generator[Batch, None, None]:
+        """Make batches of the file, in this process, which opens it anew."""
+        lines = LineReader(self.name)
+        lines.skip_to(self.position)
+        return self.batches(iter(lines), lines.share)
+
 
 class ReadingProcess:
     """A process that reads a file, one batch ahead of the one that stores them. It ends with this process."""
@@ -72,13 +81,19 @@ class ReadingProcess:
         self._is_stopped = False
 
     def batches(self) -> Generator[Batch, None, None]:
-        """Yield the batches that ``Reading.batches`` makes of the file.
+        """Yield the batches that ``Reading.batches`` makes of the file. Without room for a process, this one reads it.
 
         Raises
         ------
         FileRefused
         """
-        with self._start() as process:
+        try:
+            started = self._start()
+        except OSError as error:
+            logger.warning("%s is read without a process of its own: %s", self._reading.name, error)
+            yield from self._reading.batches_of_file()
+            return
+        with started as process:
             if process.stdin is None or process.stdout is None:
                 raise TypeError("a process was started without its pipes")
             _widen(process.stdout)
@@ -159,10 +174,8 @@ def serve(source: IO[bytes], target: IO[bytes]) -> None:
 
     reading = msgspec.json.decode(source.readline(), type=Reading)
     threading.Thread(target=_end_with, args=[source.fileno()], daemon=True).start()
-    lines = LineReader(reading.name)
-    lines.skip_to(reading.position)
     try:
-        for batch in reading.batches(iter(lines), lines.share):
+        for batch in reading.batches_of_file():
             send(_BATCH, pack(batch))
     except FileRefused as refusal:
         send(_REFUSAL, str(refusal).encode())

@@ -20,7 +20,7 @@ from app.db.models import Project
 from app.events.imports.batches import Batch
 from app.events.imports.files import SourceFile
 from app.events.imports.formats import Kind
-from app.events.imports.lines import FileRefused, LineReader
+from app.events.imports.lines import FileRefused
 from app.events.imports.parcels import pack
 from app.events.imports.reading import Reading, ReadingProcess
 from app.events.imports.run import ImportOptions, ImportRun
@@ -69,9 +69,7 @@ def reading(path: Path, kind: Kind = "events", position: int = 0) -> Reading:
 
 
 def read_here(one: Reading) -> list[Batch]:
-    reader = LineReader(one.name)
-    reader.skip_to(one.position)
-    return list(one.batches(iter(reader), lambda: None))
+    return list(one.batches_of_file())
 
 
 def as_sent(batches: list[Batch]) -> list[bytes]:
@@ -91,6 +89,17 @@ def test_process_reads_the_same_batches(tmp_path: Path) -> None:
     assert as_sent(list(ReadingProcess(rest).batches())) == as_sent(read_here(rest))
     of_persons = reading(write(tmp_path / "persons.ndjson", persons()), "persons")
     assert as_sent(list(ReadingProcess(of_persons).batches())) == as_sent(read_here(of_persons))
+
+
+def test_what_has_no_room_for_a_process_is_read_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = reading(write(tmp_path / "a.ndjson", lines()))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+
+    assert as_sent(list(ReadingProcess(whole).batches())) == as_sent(read_here(whole))
 
 
 def test_process_names_what_it_cannot_read(tmp_path: Path) -> None:
