@@ -121,17 +121,20 @@ async def test_variants_are_added_renamed_and_removed_without_a_script(service: 
     assert (simple["filters"]["multivariate"], simple["filters"]["payloads"]) == (None, {"true": "7"})
 
 
-async def test_flag_of_an_experiment_that_runs_changes_and_goes_only_knowingly(
-    service: Service, visitor: Visitor
+@pytest.mark.parametrize("is_paused", [False, True])
+async def test_flag_of_an_experiment_that_has_begun_changes_and_goes_only_knowingly(
+    service: Service, visitor: Visitor, is_paused: bool
 ) -> None:
     experiment = await service.create_experiment(end_date=None)
+    if is_paused:
+        assert (await service.post(f"/experiments/{experiment['id']}/pause/", {})).status_code == 200
     flag = {"id": experiment["feature_flag"]}
     fields = await shown(visitor, flag)
     question = Page(await visitor.browser.get(f"{visitor.path()}flags/{flag['id']}/delete/"))
     seen = {"seen": fields["seen"], "sure": "yes"}
 
     assert (await send(visitor, f"{flag['id']}/edit/", **fields)).status == 409
-    assert "An experiment runs on this flag" in question.text
+    assert "An experiment that has begun uses this flag" in question.text
     assert (await send(visitor, f"{flag['id']}/delete/", **seen)).status == 409
     assert not (await service.read(f"/feature_flags/{flag['id']}/"))["deleted"]
     renamed = await send(visitor, f"{flag['id']}/edit/", **{**fields, "name": "Mine"}, against="yes")
