@@ -201,6 +201,7 @@ async def test_copied_definitions_are_stored_without_the_books_of_the_other_prod
             "breakdownFilter__breakdowns__0__normalize_url",
         ),
         (("breakdownFilter", "breakdowns"), [{"property": "a"}, {"property": "b"}], "breakdownFilter"),
+        (("breakdownFilter",), {"breakdown_type": "person", "breakdowns": [{"property": "plan"}]}, "breakdownFilter"),
         (("breakdownFilter", "breakdown"), [1, 2], "breakdownFilter__breakdown"),
         (("breakdownFilter", "breakdown_type"), "cohort", "breakdownFilter__breakdown_type"),
         (("breakdownFilter", "breakdown_limit"), 51, "breakdownFilter__breakdown_limit"),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.pages.conftest import FormFields, Page, Visitor
+from tests.pages.test_forms import FILLED, submit
 from tests.support.service import Service
 
 pytestmark = pytest.mark.one_database
@@ -121,17 +122,20 @@ async def test_variants_are_added_renamed_and_removed_without_a_script(service: 
     assert (simple["filters"]["multivariate"], simple["filters"]["payloads"]) == (None, {"true": "7"})
 
 
-async def test_flag_of_an_experiment_that_runs_changes_and_goes_only_knowingly(
-    service: Service, visitor: Visitor
+@pytest.mark.parametrize("is_paused", [False, True])
+async def test_flag_of_an_experiment_that_has_begun_changes_and_goes_only_knowingly(
+    service: Service, visitor: Visitor, is_paused: bool
 ) -> None:
     experiment = await service.create_experiment(end_date=None)
+    if is_paused:
+        assert (await service.post(f"/experiments/{experiment['id']}/pause/", {})).status_code == 200
     flag = {"id": experiment["feature_flag"]}
     fields = await shown(visitor, flag)
     question = Page(await visitor.browser.get(f"{visitor.path()}flags/{flag['id']}/delete/"))
     seen = {"seen": fields["seen"], "sure": "yes"}
 
     assert (await send(visitor, f"{flag['id']}/edit/", **fields)).status == 409
-    assert "An experiment runs on this flag" in question.text
+    assert "An experiment that has begun uses this flag" in question.text
     assert (await send(visitor, f"{flag['id']}/delete/", **seen)).status == 409
     assert not (await service.read(f"/feature_flags/{flag['id']}/"))["deleted"]
     renamed = await send(visitor, f"{flag['id']}/edit/", **{**fields, "name": "Mine"}, against="yes")
@@ -142,3 +146,23 @@ async def test_flag_of_an_experiment_that_runs_changes_and_goes_only_knowingly(
     seen["seen"] = (await shown(visitor, flag))["seen"]
     assert (await send(visitor, f"{flag['id']}/delete/", **seen, against="yes")).status == 303
     assert (await service.read(f"/feature_flags/{flag['id']}/"))["deleted"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [({"c0_key": "plan", "c0_value": "pro"}, "say who takes part"), ({"unit": "0"}, "does not assign these")],
+)
+async def test_flag_that_exists_is_not_changed_by_what_a_form_says_of_who_takes_part(
+    service: Service, visitor: Visitor, chosen: dict[str, str], said: str
+) -> None:
+    named = {"$group_type": "company", "$group_key": "acme"}
+    await service.capture({"event": "$groupidentify", "distinct_id": "ann", "properties": named})
+    split = [{"key": key, "rollout_percentage": 50} for key in ("control", "test")]
+    filters = {"groups": [{"properties": [], "rollout_percentage": 30}], "multivariate": {"variants": split}}
+    flag = (await service.post("/feature_flags/", {"key": FILLED["flag_key"], "filters": filters})).json()
+
+    page = await submit(visitor, {**FILLED, "use_existing": "yes", **chosen})
+
+    assert (page.status, said in page.text) == (400, True), page.text
+    assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == filters
+    assert (await service.read("/experiments/"))["count"] == 0

@@ -334,26 +334,6 @@ async def shown_fields(visitor: Visitor, experiment: Any) -> dict[str, str]:
     return reader.fields
 
 
-@pytest.mark.parametrize(
-    ("chosen", "said"),
-    [({"c0_key": "plan", "c0_value": "pro"}, "say who takes part"), ({"unit": "0"}, "does not assign these")],
-)
-async def test_flag_that_exists_is_not_changed_by_what_a_form_says_of_who_takes_part(
-    service: Service, visitor: Visitor, chosen: dict[str, str], said: str
-) -> None:
-    named = {"$group_type": "company", "$group_key": "acme"}
-    await service.capture({"event": "$groupidentify", "distinct_id": "ann", "properties": named})
-    split = [{"key": key, "rollout_percentage": 50} for key in ("control", "test")]
-    filters = {"groups": [{"properties": [], "rollout_percentage": 30}], "multivariate": {"variants": split}}
-    flag = (await service.post("/feature_flags/", {"key": FILLED["flag_key"], "filters": filters})).json()
-
-    page = await submit(visitor, {**FILLED, "use_existing": "yes", **chosen})
-
-    assert (page.status, said in page.text) == (400, True), page.text
-    assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == filters
-    assert (await service.read("/experiments/"))["count"] == 0
-
-
 async def test_edit_over_a_change_of_somebody_else_is_refused_and_kept(service: Service, visitor: Visitor) -> None:
     experiment = await service.create_experiment(metrics=[METRICS[0]], filters={})
     fields = await shown_fields(visitor, experiment)

@@ -18,14 +18,15 @@ from app.pages.editing.deletion import Deletion, ask_to_delete
 from app.pages.editing.rows import Fields, change_rows, count_rows
 from app.pages.editing.staleness import refuse_stale, refuse_stale_deletion
 from app.pages.flag_editing.form import BLANK, read_change, read_new, version_of_flag, write_flag
-from app.pages.flags.dependencies import ChangingFlagVisitDep, is_running, load_flag
+from app.pages.flags.dependencies import ChangingFlagVisitDep, has_begun, load_flag
 from app.pages.reading_forms import read_form
 from app.pages.routing import PageRoute, link_from, show
 from app.pages.visits import Visit
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
 
-_RUNS: Final = "An experiment runs on this flag: say that you know."
+_RUNS: Final = "An experiment that has begun uses this flag: say that you know."
+_ENDS: Final = "An experiment that has begun uses this flag: it assigns no variants any more. End it first."
 # Where an error of the API is shown.
 _PLACES: Final = {"key": "key", "name": "name", "deleted": "form"}
 
@@ -56,7 +57,7 @@ async def create_flag_by_form(request: Request, visit: ChangingFlagVisitDep) -> 
 @router.get("/{project_id}/flags/{flag_id}/edit/")
 async def show_flag_form(request: Request, visit: ChangingFlagVisitDep, flag_id: str) -> HTMLResponse:
     flag, experiments = await load_flag(request, visit, flag_id)
-    return await _show(request, visit, write_flag(flag), flag=flag, is_used=is_running(experiments))
+    return await _show(request, visit, write_flag(flag), flag=flag, is_used=has_begun(experiments))
 
 
 @router.post("/{project_id}/flags/{flag_id}/edit/")
@@ -64,7 +65,7 @@ async def change_flag_by_form(request: Request, visit: ChangingFlagVisitDep, fla
     """Change what a flag is, as ``PATCH feature_flags/{id}/`` does."""
     fields, errors = await read_form(request), dict[str, str]()
     flag, experiments = await load_flag(request, visit, flag_id)
-    is_used, status = is_running(experiments), 400
+    is_used, status = has_begun(experiments), 400
     if (changed := change_rows(fields, "v", "key", limits.VARIANTS.value)) is not None:
         return await _show(request, visit, changed, flag=flag, is_used=is_used)
     if is_used and fields.get("against") != "yes":
@@ -92,7 +93,7 @@ async def change_flag_by_form(request: Request, visit: ChangingFlagVisitDep, fla
 @router.get("/{project_id}/flags/{flag_id}/delete/")
 async def ask_to_delete_flag(request: Request, visit: ChangingFlagVisitDep, flag_id: str) -> HTMLResponse:
     flag, experiments = await load_flag(request, visit, flag_id)
-    deletion = _deletion_of(request, visit, flag, is_used=is_running(experiments))
+    deletion = _deletion_of(request, visit, flag, is_used=has_begun(experiments))
     return await ask_to_delete(request, visit, deletion, version_of_flag(flag))
 
 
@@ -101,7 +102,7 @@ async def delete_flag_by_form(request: Request, visit: ChangingFlagVisitDep, fla
     """Delete a flag, as ``PATCH feature_flags/{id}/`` with ``deleted`` does."""
     fields = await read_form(request)
     flag, experiments = await load_flag(request, visit, flag_id)
-    if is_running(experiments) and fields.get("against") != "yes":
+    if has_begun(experiments) and fields.get("against") != "yes":
         deletion = _deletion_of(request, visit, flag, is_used=True)
         return await ask_to_delete(request, visit, deletion, version_of_flag(flag), status=409)
     try:
@@ -111,7 +112,7 @@ async def delete_flag_by_form(request: Request, visit: ChangingFlagVisitDep, fla
             refuse_stale_deletion(fields, version_of_flag(locked), "flag")
             await flags.update(locked, FlagUpdate(deleted=True), visit.user)
     except (Conflict, ValidationFailed) as refusal:
-        errors, is_used = {"form": refusal.detail}, is_running(experiments)
+        errors, is_used = {"form": refusal.detail}, has_begun(experiments)
         return await _show(request, visit, write_flag(flag), errors, flag=flag, is_used=is_used, status=refusal.status)
     address = link_from(request)("show_flags", project_id=visit.project.id)
     return RedirectResponse(f"{address}?done=deleted", status_code=303)
@@ -129,7 +130,9 @@ def _deletion_of(request: Request, visit: Visit, flag: FeatureFlag, *, is_used: 
         page=_page_of(request, visit, flag),
         listed_at=link_from(request)("show_flags", project_id=visit.project.id),
         list_title="Flags",
-        objection="An experiment runs on this flag: it ends to assign variants. End it first." if is_used else "",
+        objection="An experiment that has begun uses this flag: it assigns no variants any more. End it first."
+        if is_used
+        else "",
     )
 
 

@@ -42,3 +42,8 @@ async def load_flag(request: Request, visit: Visit, flag_id: str) -> tuple[Featu
 
 def is_running(experiments: Sequence[Experiment]) -> bool:
     return any(current_status(one) in {"running", "exposure_frozen"} for one in experiments)
+
+
+def has_begun(experiments: Sequence[Experiment]) -> bool:
+    """Whether one of them assigns variants, or did and may do so again: other variants would not be compared."""
+    return is_running(experiments) or any(current_status(one) == "paused" for one in experiments)

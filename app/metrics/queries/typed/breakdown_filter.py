@@ -1,5 +1,6 @@
 """The breakdown that a metric brings along, as PostHog writes it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, ClassVar
 
@@ -29,6 +30,17 @@ class BreakdownFilter(CopiedBody):
     breakdown_limit: Annotated[int, Field(ge=1, le=limits.BREAKDOWN_VALUES.value, strict=True)] | None = Field(
         default=None, description="The number of values, the most frequent first; 20 unless it is given."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_untold_type(cls, document: object) -> object:
+        """Refuse ``breakdown_type`` where it alone says whose property it is: that of an event would be taken."""
+        if isinstance(document, Mapping) and document.get("breakdown_type") == "person":
+            listed = document.get("breakdowns")
+            for one in listed if isinstance(listed, list) else ():
+                if isinstance(one, Mapping) and one.get("type") is None:
+                    raise refusal("Write the `type` into `breakdowns`: `breakdown_type` has no effect.")
+        return document
 
     @model_validator(mode="after")
     def _refuse_several(self) -> "BreakdownFilter":
