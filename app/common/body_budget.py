@@ -114,14 +114,17 @@ class BodyBudget:
         self._grant()
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            self._timer = None
             return
-        if self._timer is None or self._timer.when() <= loop.time():
-            self._timer = loop.call_later(self._patience / _LOOKS, self._look)
+        if self._timer is None:
+            self._timer = loop.call_later(self._patience / _LOOKS, self._look_again)
         oldest = loop.time() - self._patience
         for body in self._arriving:
             if body.wanted is None and body.began + body.waited <= oldest:
                 body.give_up()
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self._look()
 
 
 class ArrivingBody:
