@@ -66,12 +66,7 @@ class Reading(msgspec.Struct, frozen=True):
         ------
         FileRefused
         """
-        with subprocess.Popen(  # noqa: S603  # this program itself
-            [sys.executable, "-P", "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": _search_path()},
-        ) as process:
+        with _start_process(self.name) as process:
             if process.stdin is None or process.stdout is None:
                 raise TypeError("a process was started without its pipes")
             _widen(process.stdout)
@@ -81,6 +76,18 @@ class Reading(msgspec.Struct, frozen=True):
                 yield from _received(process.stdout, self.name)
             finally:
                 process.kill()
+
+
+def _start_process(name: str) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(  # noqa: S603  # this program itself
+            [sys.executable, "-P", "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": _search_path()},
+        )
+    except OSError as error:
+        raise FileRefused(f"{name}: no process could be started to read it ({error.strerror})") from error
 
 
 def _widen(pipe: IO[bytes]) -> None:

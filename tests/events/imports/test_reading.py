@@ -104,7 +104,7 @@ def test_process_names_what_it_cannot_read(tmp_path: Path) -> None:
 async def test_import_whose_reading_process_is_killed_goes_on_when_it_is_run_again(
     service: Service, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    salt = {"salt": "x" * 5_000}
+    salt = {"salt": "x" * 20_000}  # more together than a pipe holds
     path = write(tmp_path / "a.ndjson", [line(number, "ann", properties=salt) for number in range(1, 201)])
     started: list[subprocess.Popen[bytes]] = []
 
