@@ -253,14 +253,20 @@ async def test_wrong_conditions_are_refused_beside_their_fields(service: Service
     assert (await service.read(f"/feature_flags/{flag['id']}/"))["filters"] == {"groups": []}
 
 
-async def test_conditions_of_a_running_experiment_change_only_knowingly(service: Service, visitor: Visitor) -> None:
+@pytest.mark.parametrize("is_paused", [False, True])
+async def test_conditions_of_an_experiment_that_has_begun_change_only_knowingly(
+    service: Service, visitor: Visitor, is_paused: bool
+) -> None:
     experiment = await service.create_experiment(end_date=None)
+    if is_paused:
+        assert (await service.post(f"/experiments/{experiment['id']}/pause/", {})).status_code == 200
     flag = {"id": experiment["feature_flag"]}
     page, fields = await open_conditions(visitor, flag)
 
-    assert "Checkout button runs on this flag" in page.text
+    assert "Checkout button uses this flag" in page.text
     assert (await save_conditions(visitor, flag, **fields)).status == 409
     assert (await save_conditions(visitor, flag, **fields, against="yes")).status == 303
+    assert (await send(visitor, flag, active="yes")).status == 409
 
 
 async def test_refused_form_leaves_the_other_one_as_the_flag_is(service: Service, visitor: Visitor) -> None:

@@ -19,7 +19,7 @@ from app.http.request_body import validate
 from app.pages.code.snippets import write_snippets
 from app.pages.credentials import PREFIX, public_address
 from app.pages.dependencies import load_group_type, load_unit_of
-from app.pages.flags.dependencies import ChangingFlagVisitDep, FlagVisitDep, is_running, load_flag
+from app.pages.flags.dependencies import ChangingFlagVisitDep, FlagVisitDep, has_begun, is_running, load_flag
 from app.pages.flags.form import read_rollout
 from app.pages.flags.wording import describe_filters
 from app.pages.reading_forms import read_form
@@ -68,8 +68,8 @@ async def change_flag(request: Request, visit: ChangingFlagVisitDep, flag_id: st
     """Change whether a flag is active, or its percentages, as ``PATCH feature_flags/{id}/`` does."""
     fields = await read_form(request)
     flag, experiments = await load_flag(request, visit, flag_id)
-    if is_running(experiments) and fields.get("against") != "yes":
-        detail = "An experiment runs on this flag: say that you know."
+    if has_begun(experiments) and fields.get("against") != "yes":
+        detail = "An experiment that has begun uses this flag: say that you know."
         return await _show(request, visit, flag, experiments, fields=fields, errors={"against": detail}, status=409)
     errors: dict[str, str] = {}
     try:
@@ -108,6 +108,7 @@ async def _show(
         words=describe_filters(flag.filters, await load_unit_of(request, visit.project, flag)),
         experiments=[(one, current_status(one)) for one in experiments],
         is_running=is_running(experiments),
+        is_used=has_begun(experiments),
         fields=fields or {},
         errors=errors or {},
         done=_DONE.get(request.query_params.get("done", ""), ""),

@@ -9,7 +9,6 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.common.errors import Conflict, ValidationFailed
 from app.db.models import Experiment, FeatureFlag
 from app.events.definitions.names import PERSON
-from app.experiments.current_state import current_status
 from app.flags.dependencies import build_flags
 from app.flags.filters import group_type_index_of, variant_keys
 from app.flags.schemas import FlagUpdate
@@ -21,7 +20,7 @@ from app.pages.editing.conditions import OPERATORS
 from app.pages.editing.dependencies import load_property_names
 from app.pages.editing.rows import Fields, count_rows, without_row
 from app.pages.editing.staleness import refuse_stale, version_of
-from app.pages.flags.dependencies import ChangingFlagVisitDep, is_running, load_flag
+from app.pages.flags.dependencies import ChangingFlagVisitDep, has_begun, load_flag
 from app.pages.reading_forms import read_form
 from app.pages.release_conditions.form import (
     MOST_CONDITIONS,
@@ -54,8 +53,8 @@ async def change_conditions(request: Request, visit: ChangingFlagVisitDep, flag_
     asked = fields.get("do", "save")
     if (changed := _change_rows(fields, asked)) is not None:
         return await _show(request, visit, flag, experiments, changed)
-    if is_running(experiments) and fields.get("against") != "yes":
-        errors = {"against": "An experiment runs on this flag: say that you know."}
+    if has_begun(experiments) and fields.get("against") != "yes":
+        errors = {"against": "An experiment that has begun uses this flag: say that you know."}
         return await _show(request, visit, flag, experiments, fields, errors, status=409)
     errors = {}
     try:
@@ -122,6 +121,6 @@ async def _show(
         operators=OPERATORS,
         variants={"": "by the split", **{key: f"always {key}" for key in variant_keys(flag.filters)}},
         properties=await load_property_names(request, visit, subject),
-        running=[one for one in experiments if current_status(one) in {"running", "exposure_frozen"}],
+        users=[one for one in experiments if has_begun([one])],
         unit=await load_unit_of(request, visit.project, flag),
     )
