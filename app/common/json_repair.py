@@ -20,16 +20,17 @@ _HIGH = rb"[dD][89abAB]" + _HEX + _HEX
 _LOW = rb"[dD][c-fC-F]" + _HEX + _HEX
 _HALF = rb"[dD][89a-fA-F]" + _HEX + _HEX  # of a surrogate pair
 
+# Repetitions of alternatives are not possessive below: Python before 3.11.5, as of Debian 12, then matches too much.
 # A text up to a place that is not inside an escape, nor between the halves of a pair.
 _WHOLE_ESCAPES = re.compile(
     rb"(?:[^\\]++|\\[^u]|\\u(?=.{4})(?!" + _HALF + rb")|\\u" + _LOW
     # what follows decides whether a high half is alone, so it must be in the window
-    + rb"|\\u" + _HIGH + rb"(?:\\u" + _LOW + rb"|(?=[^\\]|\\[^u]|\\u(?!" + _LOW + rb").{4})))*+",
+    + rb"|\\u" + _HIGH + rb"(?:\\u" + _LOW + rb"|(?=[^\\]|\\[^u]|\\u(?!" + _LOW + rb").{4})))*",
     re.DOTALL,
 )  # fmt: skip
 # Group 1: a text without a lone half of a pair. It is empty for such a half.
 _LONE_HALVES = re.compile(
-    rb"((?:[^\\]++|\\[^u]|\\u(?!" + _HALF + rb")|\\u" + _HIGH + rb"\\u" + _LOW + rb"|\\\Z)++)|\\u" + _HALF, re.DOTALL
+    rb"((?:[^\\]++|\\[^u]|\\u(?!" + _HALF + rb")|\\u" + _HIGH + rb"\\u" + _LOW + rb"|\\\Z)+)|\\u" + _HALF, re.DOTALL
 )
 _REPLACEMENT: Final = rb"\ufffd"
 
@@ -40,13 +41,13 @@ _NUMBER = rb"-?+[0-9]++(?:\.[0-9]++)?+(?:[eE][-+]?+[0-9]++)?+"
 _PLAIN_NUMBER = rb"-?+[0-9]{1,200}+(?:\.[0-9]++)?+(?:[eE](?:-[0-9]++|\+?+0*+[0-9]{1,2}+))?+(?=[^0-9.eE])"
 _WHOLE_TOKENS = re.compile(
     rb'(?:[^"NI0-9\-]++|' + _STRING + rb"|" + _PLAIN_NUMBER
-    + rb"|" + _CONSTANT + rb"|[NI\-](?=.{9})(?!" + _CONSTANT + rb"|[0-9])|" + _NUMBER + rb"(?=[^0-9.eE]))*+",
+    + rb"|" + _CONSTANT + rb"|[NI\-](?=.{9})(?!" + _CONSTANT + rb"|[0-9])|" + _NUMBER + rb"(?=[^0-9.eE]))*",
     re.DOTALL,
 )  # fmt: skip
 # Group 1: a text without constants and large numbers; group 2: a number. Both are empty for a constant.
 _SPECIAL_TOKENS = re.compile(
     rb'((?:[^"NI0-9\-]++|' + _STRING + rb"|" + _PLAIN_NUMBER + rb"|(?!" + _CONSTANT + rb"|" + _NUMBER
-    + rb').)++)|(' + _NUMBER + rb")|" + _CONSTANT,
+    + rb').)+)|(' + _NUMBER + rb")|" + _CONSTANT,
     re.DOTALL,
 )  # fmt: skip
 _LARGE_NUMBER = re.compile(_NUMBER)

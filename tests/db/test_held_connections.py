@@ -14,8 +14,8 @@ TAKES_NONE = {
     "slices.pause()": "gives others their turn",
     "clickhouse.execute(statement)": "of ClickHouse: a migration, while others are kept out",
     "self._archived.remove_all()": "of ClickHouse: at the end of a command",
-    "self._clickhouse.insert('fact', rows, uuid4().hex)": "of ClickHouse: no other process may insert meanwhile",
-    "self._verify(rows, behind, reached)": "of ClickHouse: as the insert",
+    "planned.insert()": "of ClickHouse: no other process may insert meanwhile",
+    "self._verify(planned.counts, behind, reached)": "of ClickHouse: as the insert",
     "self._count(series_id)": "of ClickHouse: nothing may be inserted meanwhile",
 }
 

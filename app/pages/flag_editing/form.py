@@ -139,7 +139,9 @@ def _write_variant(variant: JsonDict, payloads: JsonDict) -> dict[str, str]:
 
 def _check_shares(variants: Sequence[JsonDict], errors: dict[str, str]) -> None:
     shares = [share for one in variants if isinstance(share := one.get("rollout_percentage"), int | float)]
-    if len(shares) == len(variants) and variants and math.fsum(shares) != 100:
+    if len(shares) < len(variants) or not variants:
+        return
+    if not all(0 <= share <= 100 for share in shares) or math.fsum(shares) != 100:  # an integer may be beyond floats
         errors.setdefault("variants", "The shares of the variants sum to 100.")
 
 

@@ -149,7 +149,7 @@ def report_nothing(_file: SourceFile, _share: float | None) -> None: ...
 async def test_import_whose_reading_process_is_killed_goes_on_when_it_is_run_again(
     service: Service, project: Project, database: Database, tmp_path: Path, started: Started
 ) -> None:
-    salt = {"salt": "x" * 5_000}
+    salt = {"salt": "x" * 20_000}  # more together than the pipe holds
     path = write(tmp_path / "a.ndjson", [line(number, "ann", properties=salt) for number in range(1, 201)])
 
     async def run(report: Any) -> tuple[list[str], SourceFile]:

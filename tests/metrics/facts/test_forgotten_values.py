@@ -30,7 +30,8 @@ async def test_count_of_forgotten_values_is_not_added_to(service: Service, monke
     store = FactService._store
 
     async def store_too_late(facts: FactService, counted: Mapping[str, Counted[Any]]) -> None:
-        await facts.forget_breakdowns()
+        if counted:
+            await facts.forget_breakdowns()
         await store(facts, counted)
 
     with monkeypatch.context() as patch:
