@@ -1,6 +1,6 @@
 """Builds pages, and authenticates their visitors."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 
 from app.accounts.auth.dependencies import count_request
 from app.accounts.auth.rate_limits import ANALYTICS
-from app.accounts.auth.scopes import scope_for
+from app.accounts.auth.scopes import ScopeObject, scope_for
 from app.accounts.auth.service import Access, AuthenticationService
 from app.accounts.projects.service import ProjectService
 from app.common.errors import NotAuthenticated
@@ -78,13 +78,18 @@ async def get_visit(access: PageAccessDep, project: PageProjectDep) -> Visit:
 VisitDep = Annotated[Visit, Depends(get_visit)]
 
 
-async def get_changing_visit(visit: VisitDep) -> Visit:
-    """A visit to a page that changes experiments."""
-    visit.access.require(scope_for("experiment", "POST"))
-    return visit
+def visit_with_scope(thing: ScopeObject, method: str) -> Callable[[Visit], Awaitable[Visit]]:
+    """Return a dependency: a visit whose key may do to a kind of thing what a method of the API does."""
+    scope = scope_for(thing, method)
+
+    async def get_visit_with_scope(visit: VisitDep) -> Visit:
+        visit.access.require(scope)
+        return visit
+
+    return get_visit_with_scope
 
 
-ChangingVisitDep = Annotated[Visit, Depends(get_changing_visit)]
+ChangingVisitDep = Annotated[Visit, Depends(visit_with_scope("experiment", "POST"))]
 
 
 async def get_page_home(request: Request, access: PageAccessDep) -> Project:

@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 
-from app.accounts.auth.scopes import scope_for
 from app.common.errors import Conflict, StillCounting, ValidationFailed
 from app.db.models import Cohort
 from app.events.definitions.names import PERSON
@@ -23,14 +22,14 @@ from app.pages.cohorts.form import (
     write_cohort,
 )
 from app.pages.credentials import PREFIX
-from app.pages.dependencies import VisitDep, limit_page_time
+from app.pages.dependencies import limit_page_time, visit_with_scope
 from app.pages.editing.conditions import OPERATORS
 from app.pages.editing.deletion import Deletion, ask_to_delete
 from app.pages.editing.dependencies import load_property_names
 from app.pages.editing.rows import Fields, change_rows, count_rows
 from app.pages.editing.staleness import refuse_stale, refuse_stale_deletion
 from app.pages.reading_forms import read_form
-from app.pages.routing import PageRoute, link_from, show
+from app.pages.routing import PageRoute, back_to, link_from, show
 from app.pages.visits import Visit
 from app.people.cohorts.dependencies import build_cohorts
 from app.people.cohorts.schemas import CohortCreate, CohortUpdate
@@ -42,18 +41,8 @@ PAGE_ITEMS: Final = 50
 _TOO_MANY: Final = "Counting takes longer than a page waits: `GET cohorts/<id>/` of the API waits longer."
 
 
-async def get_cohort_visit(visit: VisitDep) -> Visit:
-    visit.access.require(scope_for("cohort", "GET"))
-    return visit
-
-
-async def get_changing_cohort_visit(visit: VisitDep) -> Visit:
-    visit.access.require(scope_for("cohort", "POST"))
-    return visit
-
-
-CohortVisitDep = Annotated[Visit, Depends(get_cohort_visit)]
-ChangingCohortVisitDep = Annotated[Visit, Depends(get_changing_cohort_visit)]
+CohortVisitDep = Annotated[Visit, Depends(visit_with_scope("cohort", "GET"))]
+ChangingCohortVisitDep = Annotated[Visit, Depends(visit_with_scope("cohort", "POST"))]
 
 
 @router.get("/{project_id}/cohorts/")
@@ -85,7 +74,7 @@ async def create_cohort_by_form(request: Request, visit: ChangingCohortVisitDep)
             errors = _errors_of(refusal, fields)
     if errors:
         return await _show(request, visit, fields, errors, status=400)
-    return _back(request, visit)
+    return back_to(request, visit, "show_cohorts")
 
 
 @router.get("/{project_id}/cohorts/{cohort_id}/")
@@ -123,7 +112,7 @@ async def change_cohort_by_form(request: Request, visit: ChangingCohortVisitDep,
             errors = _errors_of(refusal, fields)
     if errors:
         return await _show(request, visit, fields, errors, counted=counted, status=status)
-    return _back(request, visit)
+    return back_to(request, visit, "show_cohorts")
 
 
 async def _delete(request: Request, visit: Visit, counted: CountedCohort, fields: Fields) -> Response:
@@ -147,7 +136,7 @@ async def _delete(request: Request, visit: Visit, counted: CountedCohort, fields
     except (Conflict, ValidationFailed) as refusal:
         errors = {"form": refusal.detail}
         return await _show(request, visit, write_cohort(cohort), errors, counted=counted, status=refusal.status)
-    return _back(request, visit)
+    return back_to(request, visit, "show_cohorts")
 
 
 async def _lock(
@@ -183,10 +172,6 @@ def _errors_of(refusal: ValidationFailed, fields: Fields) -> dict[str, str]:
     if name == "filters":
         name = "json" if fields.get("json") else "conditions"
     return {"ids" if name == "distinct_ids" else name: refusal.detail}
-
-
-def _back(request: Request, visit: Visit) -> Response:
-    return RedirectResponse(link_from(request)("show_cohorts", project_id=visit.project.id), status_code=303)
 
 
 async def _show(

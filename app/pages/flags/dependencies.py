@@ -5,29 +5,17 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.accounts.auth.scopes import scope_for
 from app.common.errors import NotFound
 from app.db.models import Experiment, FeatureFlag
 from app.experiments.current_state import current_status
 from app.experiments.repository import ExperimentRepository
 from app.flags.dependencies import build_flags
 from app.http.dependencies import get_database
-from app.pages.dependencies import VisitDep
+from app.pages.dependencies import visit_with_scope
 from app.pages.visits import Visit
 
-
-async def get_flag_visit(visit: VisitDep) -> Visit:
-    visit.access.require(scope_for("feature_flag", "GET"))
-    return visit
-
-
-async def get_changing_flag_visit(visit: VisitDep) -> Visit:
-    visit.access.require(scope_for("feature_flag", "POST"))
-    return visit
-
-
-FlagVisitDep = Annotated[Visit, Depends(get_flag_visit)]
-ChangingFlagVisitDep = Annotated[Visit, Depends(get_changing_flag_visit)]
+FlagVisitDep = Annotated[Visit, Depends(visit_with_scope("feature_flag", "GET"))]
+ChangingFlagVisitDep = Annotated[Visit, Depends(visit_with_scope("feature_flag", "POST"))]
 
 
 async def load_flag(request: Request, visit: Visit, flag_id: str) -> tuple[FeatureFlag, list[Experiment]]:

@@ -5,7 +5,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 
 from app.common.errors import Conflict, ValidationFailed
 from app.common.number_texts import format_chosen_share
@@ -27,7 +27,7 @@ from app.pages.editing.deletion import Deletion, ask_to_delete
 from app.pages.editing.rows import Fields, Row, keep_text, write_number
 from app.pages.editing.staleness import refuse_stale, refuse_stale_deletion
 from app.pages.reading_forms import read_form
-from app.pages.routing import PageRoute, link_from, show
+from app.pages.routing import PageRoute, back_to, link_from, show
 from app.pages.visits import Visit
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
@@ -69,7 +69,7 @@ async def create_holdout_by_form(request: Request, visit: ChangingVisitDep) -> R
             errors = _errors_of(refusal)
     if errors:
         return await _show(request, visit, fields, errors, status=400)
-    return _back(request, visit)
+    return back_to(request, visit, "show_holdouts")
 
 
 @router.get("/{project_id}/holdouts/{holdout_id}/")
@@ -98,7 +98,7 @@ async def change_holdout_by_form(request: Request, visit: ChangingVisitDep, hold
             errors = _errors_of(refusal)
     if errors:
         return await _show(request, visit, fields, errors, holdout=holdout, experiments=experiments, status=status)
-    return _back(request, visit)
+    return back_to(request, visit, "show_holdouts")
 
 
 @router.get("/{project_id}/holdouts/{holdout_id}/results/")
@@ -153,7 +153,7 @@ async def _delete(
         return await _show(
             request, visit, _write(holdout), errors, holdout=holdout, experiments=experiments, status=refusal.status
         )
-    return _back(request, visit)
+    return back_to(request, visit, "show_holdouts")
 
 
 async def _lock(
@@ -206,10 +206,6 @@ def _errors_of(refusal: ValidationFailed) -> dict[str, str]:
     """Return an error of the API beside the field that it is about."""
     name = (refusal.attr or "form").partition("__")[0]
     return {"share" if name == "filters" else name: refusal.detail}
-
-
-def _back(request: Request, visit: Visit) -> Response:
-    return RedirectResponse(link_from(request)("show_holdouts", project_id=visit.project.id), status_code=303)
 
 
 async def _show(

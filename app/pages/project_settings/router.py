@@ -5,7 +5,6 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app.accounts.auth.scopes import scope_for
 from app.accounts.projects.schemas import ProjectUpdate, timezone_names
 from app.accounts.projects.service import ProjectService
 from app.common.errors import Conflict, ValidationFailed
@@ -14,7 +13,7 @@ from app.events.definitions.names import PERSON
 from app.http.dependencies import get_database
 from app.http.request_body import validate
 from app.pages.credentials import PREFIX, public_address
-from app.pages.dependencies import VisitDep
+from app.pages.dependencies import visit_with_scope
 from app.pages.editing.conditions import OPERATORS
 from app.pages.editing.dependencies import load_property_names
 from app.pages.editing.rows import Fields, change_rows, count_rows
@@ -34,18 +33,8 @@ _PLACES: Final = {
 }
 
 
-async def get_project_visit(visit: VisitDep) -> Visit:
-    visit.access.require(scope_for("project", "GET"))
-    return visit
-
-
-async def get_changing_project_visit(visit: VisitDep) -> Visit:
-    visit.access.require(scope_for("project", "PATCH"))
-    return visit
-
-
-ProjectVisitDep = Annotated[Visit, Depends(get_project_visit)]
-ChangingProjectVisitDep = Annotated[Visit, Depends(get_changing_project_visit)]
+ProjectVisitDep = Annotated[Visit, Depends(visit_with_scope("project", "GET"))]
+ChangingProjectVisitDep = Annotated[Visit, Depends(visit_with_scope("project", "PATCH"))]
 
 
 @router.get("/{project_id}/settings/")

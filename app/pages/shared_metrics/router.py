@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 
 from app.common import limits
 from app.common.errors import Conflict, ValidationFailed
@@ -27,7 +27,7 @@ from app.pages.editing.documents import field_of_metric, new_reference
 from app.pages.editing.rows import Fields, Row, keep_text
 from app.pages.editing.staleness import refuse_stale, refuse_stale_deletion
 from app.pages.reading_forms import read_form
-from app.pages.routing import PageRoute, link_from, show
+from app.pages.routing import PageRoute, back_to, link_from, show
 from app.pages.visits import Visit
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
@@ -68,7 +68,7 @@ async def create_saved_metric_by_form(request: Request, visit: ChangingVisitDep)
         body = validate(SavedMetricCreate, document)
         async with get_database(request).write() as session:
             await build_saved_metrics(session, visit.project.id).create(body, visit.user)
-        return _back(request, visit)
+        return back_to(request, visit, "show_saved_metrics")
     return await _show(request, visit, fields, errors, status=400)
 
 
@@ -97,7 +97,7 @@ async def change_saved_metric(request: Request, visit: ChangingVisitDep, saved_m
         return await _show(request, visit, fields, {"form": conflict.detail}, metric=metric, status=conflict.status)
     except ValidationFailed as refusal:
         return await _show(request, visit, fields, {"form": refusal.detail}, metric=metric, status=400)
-    return _back(request, visit)
+    return back_to(request, visit, "show_saved_metrics")
 
 
 async def _delete(request: Request, visit: Visit, metric: SavedMetric, fields: Fields) -> Response:
@@ -120,7 +120,7 @@ async def _delete(request: Request, visit: Visit, metric: SavedMetric, fields: F
     except (Conflict, ValidationFailed) as refusal:
         errors = {"form": refusal.detail}
         return await _show(request, visit, _write(metric), errors, metric=metric, status=refusal.status)
-    return _back(request, visit)
+    return back_to(request, visit, "show_saved_metrics")
 
 
 async def _lock(
@@ -169,10 +169,6 @@ async def _check(fields: Fields, errors: dict[str, str], stored: SavedMetric | N
 def _refuse(errors: dict[str, str], refusal: ValidationFailed) -> None:
     attr, _, place = (refusal.attr or "form").partition("__")
     errors.setdefault(f"{_ROW}{field_of_metric(place)}" if attr == "query" else attr, refusal.detail)
-
-
-def _back(request: Request, visit: Visit) -> Response:
-    return RedirectResponse(link_from(request)("show_saved_metrics", project_id=visit.project.id), status_code=303)
 
 
 async def _show(

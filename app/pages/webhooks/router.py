@@ -5,9 +5,8 @@ from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 
-from app.accounts.auth.scopes import scope_for
 from app.common.errors import Conflict, ValidationFailed
 from app.common.timestamps import write_moment
 from app.db.models import Webhook
@@ -21,12 +20,12 @@ from app.http.dependencies import get_database
 from app.http.pagination import read_count
 from app.http.request_body import validate
 from app.pages.credentials import PREFIX
-from app.pages.dependencies import VisitDep
+from app.pages.dependencies import visit_with_scope
 from app.pages.editing.deletion import Deletion, ask_to_delete
 from app.pages.editing.rows import Fields, Row
 from app.pages.editing.staleness import refuse_stale, refuse_stale_deletion
 from app.pages.reading_forms import read_form
-from app.pages.routing import PageRoute, link_from, show
+from app.pages.routing import PageRoute, back_to, link_from, show
 from app.pages.visits import Visit
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
@@ -35,18 +34,8 @@ PAGE_ITEMS: Final = 50
 _SHOWN_DELIVERIES: Final = 20
 
 
-async def get_webhook_visit(visit: VisitDep) -> Visit:
-    visit.access.require(scope_for("webhook", "GET"))
-    return visit
-
-
-async def get_changing_webhook_visit(visit: VisitDep) -> Visit:
-    visit.access.require(scope_for("webhook", "POST"))
-    return visit
-
-
-WebhookVisitDep = Annotated[Visit, Depends(get_webhook_visit)]
-ChangingWebhookVisitDep = Annotated[Visit, Depends(get_changing_webhook_visit)]
+WebhookVisitDep = Annotated[Visit, Depends(visit_with_scope("webhook", "GET"))]
+ChangingWebhookVisitDep = Annotated[Visit, Depends(visit_with_scope("webhook", "POST"))]
 
 
 @router.get("/{project_id}/webhooks/")
@@ -121,7 +110,7 @@ async def change_webhook_by_form(
             errors = _errors_of(refusal)
     if errors:
         return await _show(request, visit, fields, errors, webhook=webhook, status=status)
-    return _back(request, visit)
+    return back_to(request, visit, "show_webhooks")
 
 
 async def _delete(request: Request, visit: Visit, webhook: Webhook, fields: Fields) -> Response:
@@ -144,7 +133,7 @@ async def _delete(request: Request, visit: Visit, webhook: Webhook, fields: Fiel
     except Conflict as conflict:
         errors = {"form": conflict.detail}
         return await _show(request, visit, _write(webhook), errors, webhook=webhook, status=conflict.status)
-    return _back(request, visit)
+    return back_to(request, visit, "show_webhooks")
 
 
 async def _lock(
@@ -192,10 +181,6 @@ def _read(fields: Fields, errors: dict[str, str], stored: Webhook | None = None)
 def _errors_of(refusal: ValidationFailed) -> dict[str, str]:
     """Return an error of the API beside the field that it is about."""
     return {(refusal.attr or "form").partition("__")[0]: refusal.detail}
-
-
-def _back(request: Request, visit: Visit) -> Response:
-    return RedirectResponse(link_from(request)("show_webhooks", project_id=visit.project.id), status_code=303)
 
 
 async def _show(
