@@ -3,6 +3,7 @@
 PostgreSQL uses binary COPY, SQLite prepared statements over lists. All other SQL is the same on both.
 """
 
+import asyncio
 import contextlib
 import functools
 import re
@@ -16,13 +17,13 @@ import aiosqlite
 import asyncpg
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Dialect, Double, FromClause, Integer, Select, Table
+from sqlalchemy import BigInteger, Dialect, Double, Integer, LargeBinary, Select, Table, Text, func, select
 from sqlalchemy.dialects.postgresql.base import PGDialect
-from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDialect
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
-from app.db.compiled_queries import terminated_on_timeout
+from app.db.compiled_queries import fetch_within, statement_of, terminated_on_timeout
 from app.db.models import Base
 from app.db.rows import postgresql_driver, sqlite_driver
 
@@ -39,26 +40,16 @@ _COPIED_ROWS = 200
 _COPY_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _COPY_HEADER_BYTES = 19
 _COPY_TRAILER = b"\xff\xff"
+_ARRAY_HEADER_BYTES = 20
 _PIECE_BYTES = 1024 * 1024
 _FETCH_ROWS = 10_000
-
-
-class _HintedSQLiteCompiler(SQLiteCompiler):
-    """Writes the hints of ``Select.with_hint``, such as ``INDEXED BY``, which SQLAlchemy leaves out for SQLite."""
-
-    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:  # noqa: ARG002  # the signature is SQLAlchemy's
-        return text
-
-
-class _HintedSQLiteDialect(SQLiteDialect):
-    statement_compiler = _HintedSQLiteCompiler
-    supports_statement_cache = True
+_SHORT_TEXT = 50_000  # characters, which are read in a millisecond
 
 
 # Dialects that write statements with named placeholders, and the placeholder of a list.
 _DIALECTS: Mapping[str, Dialect] = {
     "postgresql": PGDialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]  # the library has no types for it
-    "sqlite": _HintedSQLiteDialect(paramstyle="pyformat"),
+    "sqlite": SQLiteDialect(paramstyle="pyformat"),
 }
 _LIST = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
 
@@ -219,8 +210,11 @@ async def read_columns(
     """
     dialect_name = session.get_bind().dialect.name
     template = _template(query, dialect_name)
-    read, gathered = _copy_out if dialect_name == "postgresql" else _fetch, _Gathered(template.layout)
-    await read(session, template.statement(numbers), template.layout, gathered.add)
+    statement, gathered = template.statement(numbers), _Gathered(template.layout)
+    if dialect_name == "postgresql":
+        await _copy_out(session, statement, template.layout, gathered.add)
+    else:
+        await _fetch(session, statement, (), template.layout, gathered.add)
     return gathered.columns()
 
 
@@ -230,6 +224,65 @@ async def copy_columns(session: AsyncSession, query: Select[*tuple[Any, ...]]) -
     gathered = _Gathered(_layout_of(query))
     await _copy_out(session, compiled.string, gathered.layout, gathered.add)
     return gathered.columns()
+
+
+async def read_arrays(
+    session: AsyncSession, query: Select[*tuple[Any, ...]], parameters: Mapping[str, object]
+) -> Columns:
+    """Read a query like those of ``read_columns`` that has few enough rows to be in memory as text.
+
+    The database makes one value of each column: PostgreSQL an array, SQLite a text of decimal numbers. To PostgreSQL a
+    row then costs three quarters of what it costs by COPY, and a fifth to this process; on SQLite it costs half of what
+    it costs as a tuple, nearly all of it in the driver's thread and without the interpreter's lock.
+
+    Parameters
+    ----------
+    query
+        Built once, as for ``fetch_within``.
+    """
+    dialect, layout = session.get_bind().dialect, _layout_of(query)
+    if dialect.name == "postgresql":
+        [values] = await fetch_within(session, _as_arrays(query), parameters)
+        return _from_arrays(values, layout)  # some nanoseconds a number
+    if "f8" in layout.values():  # a float as text has 15 digits only
+        gathered = _Gathered(layout)
+        await _fetch(session, *statement_of(query, parameters, dialect), layout, gathered.add)
+        return gathered.columns()
+    [values] = await fetch_within(session, _as_texts(query), parameters)
+    if sum(map(len, filter(None, values))) < _SHORT_TEXT:
+        return _from_texts(values, layout)
+    return await asyncio.to_thread(_from_texts, values, layout)
+
+
+@functools.lru_cache(maxsize=256)
+def _as_arrays(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    rows = query.subquery()
+    return select(*(func.array_send(func.array_agg(column), type_=LargeBinary) for column in rows.c))
+
+
+@functools.lru_cache(maxsize=256)
+def _as_texts(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    rows = query.subquery()
+    return select(*(func.group_concat(column, type_=Text) for column in rows.c))
+
+
+def _from_arrays(values: Sequence[bytes | None], layout: Layout) -> Columns:
+    """Read arrays in PostgreSQL's binary form: a header, then each value preceded by its length; None without rows."""
+    return {
+        name: np.empty(0, kind)
+        if array is None
+        else np.frombuffer(array, [("length", ">i4"), ("value", f">{kind}")], offset=_ARRAY_HEADER_BYTES)[
+            "value"
+        ].astype(kind)
+        for (name, kind), array in zip(layout.items(), values, strict=True)
+    }
+
+
+def _from_texts(values: Sequence[str | None], layout: Layout) -> Columns:
+    return {
+        name: np.fromstring(text or "", np.int64, sep=",").astype(kind, copy=False)
+        for (name, kind), text in zip(layout.items(), values, strict=True)
+    }
 
 
 class _Gathered:
@@ -324,12 +377,12 @@ def _take_rows(buffer: bytearray, record: np.dtype[Any]) -> NDArray[Any]:
     return rows
 
 
-async def _fetch(session: AsyncSession, statement: str, layout: Layout, add: AddRows) -> None:
+async def _fetch(session: AsyncSession, statement: str, values: Sequence[object], layout: Layout, add: AddRows) -> None:
     """Read the rows of SQLite from its driver: the row objects of SQLAlchemy would double the time."""
     driver = await sqlite_driver(session)
     record = np.dtype(list(layout.items()))
     is_whole = all(kind.startswith("i") for kind in layout.values())
-    async with driver.execute(statement) as cursor:
+    async with driver.execute(statement, values) as cursor:
         while rows := list(await cursor.fetchmany(_FETCH_ROWS)):
             if is_whole:  # faster without a record per row
                 numbers = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=len(rows) * len(layout))

@@ -103,6 +103,14 @@ async def fetch_within(
     return compiled_query.rows(await _request(driver, compiled_query.text, compiled_query.values(parameters)))
 
 
+def statement_of(
+    query: Select[*Columns], parameters: Mapping[str, object], dialect: Dialect
+) -> tuple[str, Sequence[object]]:
+    """Return a query as text for the driver, and the values of its placeholders."""
+    compiled_query = _compile(query, dialect)
+    return compiled_query.text, compiled_query.values(parameters)
+
+
 async def driver_of(session: AsyncSession) -> Driver:
     """Return the driver's connection of a session, which keeps it until its only transaction ends."""
     driver = session.info.get(_DRIVER)

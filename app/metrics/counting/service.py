@@ -221,13 +221,13 @@ class FactService:
         *,
         is_forced: bool,
     ) -> dict[int, Counted[CountsT]]:
-        """Count every fact of metrics. PostgreSQL reads those of two at a time where a slot is free."""
+        """Count every fact of metrics, those of two at a time where a slot is free."""
         counted: dict[int, Counted[CountsT]] = {}
 
         async def count(place: int) -> None:
             counted[place] = await self._recompute(metrics[place], series, reads, is_forced=is_forced)
 
-        helpers = 0 if self._database.is_sqlite else min(1, len(metrics) - 1)
+        helpers = min(1, len(metrics) - 1)
         with self._database.aggregation_slots.spare_slots(self._project_id, helpers) as spare:
             await work_off([functools.partial(count, place) for place in metrics], 1 + spare)
         return counted

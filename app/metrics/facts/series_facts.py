@@ -1,5 +1,6 @@
 """Facts of series, read as columns."""
 
+import asyncio
 import functools
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
@@ -9,7 +10,8 @@ from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, selec
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.bulk import Columns, chunks, read_columns
+from app.db.bulk import Columns, chunks, read_arrays
+from app.db.compiled_queries import is_among
 from app.db.models import Fact, SeriesVariant
 from app.metrics.facts.columns import (
     EVERYONE,
@@ -19,6 +21,7 @@ from app.metrics.facts.columns import (
     Column,
     FactColumns,
     concatenate,
+    placeholders,
 )
 from app.metrics.facts.matching import NO_NUMBER
 
@@ -37,28 +40,34 @@ class Code(NamedTuple):
     number: int
 
 
+# Sequence numbers of facts that are read at once. Where few of them are facts of the series, the next range is wider.
+_RANGE, _WIDEST_RANGE = 2**18, 2**22
+_SPARSE = 16  # in a range this many times narrower, all facts would have been found
+
+_IN_RANGE = (Fact.sequence > bindparam("watermark"), Fact.sequence <= bindparam("mark"))
 _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
-    "since": (Fact.time >= bindparam("since"), Fact.sequence <= bindparam("mark")),
+    "since": (Fact.time >= bindparam("since"), *_IN_RANGE),
     "of a range": (
         Fact.time >= bindparam("since"),
-        Fact.sequence <= bindparam("mark"),
+        *_IN_RANGE,
         Fact.person_id >= bindparam("first"),
         Fact.person_id < bindparam("end"),
     ),
-    "after": (Fact.sequence > bindparam("watermark"), Fact.sequence <= bindparam("mark")),
-    "of persons": (
-        Fact.time >= bindparam("since"),
-        Fact.sequence <= bindparam("mark"),
-        Fact.person_id.in_(bindparam("persons", expanding=True)),
-    ),
-    "between": (Fact.time >= bindparam("since"), Fact.time < bindparam("before"), Fact.sequence <= bindparam("mark")),
-    "of events": (Fact.sequence.in_(bindparam("sequences", expanding=True)),),
+    "after": _IN_RANGE,
+    "of persons": (Fact.time >= bindparam("since"), Fact.sequence <= bindparam("mark")),
+    "between": (Fact.time >= bindparam("since"), Fact.time < bindparam("before"), *_IN_RANGE),
+    "of events": (),
+}
+# What some choices list: the column, and the name of the list.
+_LISTED: Mapping[str, tuple[InstrumentedAttribute[int], str]] = {
+    "of persons": (Fact.person_id, "persons"),
+    "of events": (Fact.sequence, "sequences"),
 }
 
 
 @functools.lru_cache(maxsize=256)
 def _facts_query(
-    choice: str, columns: Set[Column], codes: Sequence[Code], other: int, *, are_several: bool
+    choice: str, columns: Set[Column], codes: Sequence[Code], other: int, dialect_name: str, *, are_several: bool
 ) -> Select[*tuple[Any, ...]]:
     """Return the statement that reads facts. Time and variant share a column, because each column costs time.
 
@@ -69,11 +78,13 @@ def _facts_query(
         number = case((Fact.variant == 0, NO_VARIANT), *known, else_=other)
     else:  # databases compare one number faster
         number = case({0: NO_VARIANT} | {one.code: one.number for one in codes}, value=Fact.variant, else_=other)
-    moment = type_coerce(Fact.time * (other + 1) + number, BigInteger).label("moment")
+    moment = type_coerce(Fact.time * 2 ** other.bit_length() + number, BigInteger).label("moment")
     query = select(*(source for name, source in _SOURCES.items() if name in columns), moment)
     if are_several:
         query = query.add_columns(Fact.series_id)
-    query = query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
+    query = query.where(is_among(Fact.series_id, "series", dialect_name), *_CHOICES[choice])
+    if choice in _LISTED:
+        query = query.where(is_among(*_LISTED[choice], dialect_name))
     if choice == "of persons":
         # Without statistics of the table, SQLite would read all facts of the series by the primary key.
         query = query.with_hint(Fact, "INDEXED BY ix_fact_person_id_series_id", "sqlite")
@@ -102,7 +113,7 @@ class SeriesFacts:
     ) -> None:
         self._session = session
         self._series_ids = series_ids
-        self._columns = columns
+        self._columns_read = frozenset(columns)
         self._variants = variants
         self._other = len(variants) + 1
         self._codes: tuple[Code, ...] | None = None
@@ -113,14 +124,14 @@ class SeriesFacts:
 
     async def since(self, moment: int, high_water_mark: int, actors: ActorRange = EVERYONE) -> list[FactColumns]:
         """Return the facts of some actors up to the high-water mark that happened at or after a moment."""
-        bound = {"since": moment, "mark": high_water_mark}
         if actors == EVERYONE:
-            return await self._read("since", bound)
-        return await self._read("of a range", {**bound, "first": actors[0], "end": actors[1]})
+            return await self._read_in_ranges("since", high_water_mark, {"since": moment})
+        bound = {"since": moment, "first": actors[0], "end": actors[1]}
+        return await self._read_in_ranges("of a range", high_water_mark, bound)
 
     async def between(self, moment: int, end: int, high_water_mark: int) -> list[FactColumns]:
         """Return those of the facts that ``since`` returns that happened before another moment."""
-        return await self._read("between", {"since": moment, "before": end, "mark": high_water_mark})
+        return await self._read_in_ranges("between", high_water_mark, {"since": moment, "before": end})
 
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         """Return the facts of events after the watermark, up to the high-water mark: at most `limit` in all series."""
@@ -142,32 +153,57 @@ class SeriesFacts:
     def _nothing(self) -> list[FactColumns]:
         return [concatenate([]) for _ in self._series_ids]
 
+    async def _read_in_ranges(self, choice: str, high_water_mark: int, numbers: Mapping[str, int]) -> list[FactColumns]:
+        """Read the facts of any number of events, a range of sequence numbers at a time."""
+        parts: list[Columns] = []
+        reached, width = 0, _RANGE
+        while reached < high_water_mark or not parts:
+            end = min(reached + width, high_water_mark)
+            found = await self._columns(choice, {**numbers, "watermark": reached, "mark": end})
+            parts.append(found)
+            reached = end
+            if _SPARSE * len(found["moment"]) < width * len(set(self._series_ids)):
+                width = min(_SPARSE * width, _WIDEST_RANGE)
+        return await asyncio.to_thread(
+            lambda: self._by_series({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+        )
+
     async def _read(self, choice: str, numbers: Mapping[str, int | Sequence[int]]) -> list[FactColumns]:
+        return self._by_series(await self._columns(choice, numbers))
+
+    async def _columns(self, choice: str, numbers: Mapping[str, int | Sequence[int]]) -> Columns:
         """Read the facts of all series in one statement: a round trip costs more than the rows."""
         distinct = list(dict.fromkeys(self._series_ids))
         if self._codes is None:
             self._codes = await find_codes(self._session, distinct, self._variants)
-        query = _facts_query(choice, self._columns, self._codes, self._other, are_several=len(distinct) > 1)
-        together = await read_columns(self._session, query, {"series": distinct, **numbers})
+        dialect_name = self._session.get_bind().dialect.name
+        are_several = len(distinct) > 1
+        query = _facts_query(
+            choice, self._columns_read, self._codes, self._other, dialect_name, are_several=are_several
+        )
+        return await read_arrays(self._session, query, {"series": distinct, **numbers})
+
+    def _by_series(self, together: Columns) -> list[FactColumns]:
+        distinct = set(self._series_ids)
         if len(distinct) == 1:
-            found = {distinct[0]: self._as_facts(together)}
-        else:
-            of = {one: together["series_id"] == one for one in distinct}
-            found = {
-                one: self._as_facts({name: values[rows] for name, values in together.items()})
-                for one, rows in of.items()
-            }
+            return [self._as_facts(together)] * len(self._series_ids)
+        of = {one: together["series_id"] == one for one in distinct}
+        found = {
+            one: self._as_facts({name: values[rows] for name, values in together.items()}) for one, rows in of.items()
+        }
         return [found[series_id] for series_id in self._series_ids]
 
     def _as_facts(self, columns: Columns) -> FactColumns:
-        time, number = np.divmod(columns["moment"], self._other + 1)
-        nothing = np.broadcast_to(np.int64(0), time.shape)
-        value = columns.get("value", np.broadcast_to(np.nan, time.shape))
+        moment, bits = columns["moment"].astype(np.int64, copy=False), self._other.bit_length()
+        value = columns.get("value")
+        nothing = placeholders(np.int64(0), len(moment))
         return FactColumns(
             actor=columns.get("person_id", nothing).astype(np.int64, copy=False),
-            time=time.astype(np.int64, copy=False),
-            variant=number.astype(np.int32),
-            value=np.where(value == NO_NUMBER, np.nan, value) if "value" in columns else value,
+            time=moment >> bits,
+            variant=(moment & (2**bits - 1)).astype(np.int32),
+            value=placeholders(np.float64(np.nan), len(moment))
+            if value is None
+            else np.where(value == NO_NUMBER, np.nan, value),
             sequence=columns.get("sequence", nothing).astype(np.int64, copy=False),
         )
 

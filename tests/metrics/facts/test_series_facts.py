@@ -3,28 +3,36 @@
 from collections.abc import Sequence
 
 import pytest
-from sqlalchemy import text
 
-from app.db.bulk import _template
+from app.db.bulk import _as_texts
+from app.db.compiled_queries import driver_of, statement_of
 from app.db.database import Database
 from app.metrics.facts.columns import WITHOUT_VALUES
 from app.metrics.facts.series_facts import _facts_query
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
+SOUGHT = {
+    "of persons": "INDEX ix_fact_person_id_series_id (person_id=? AND series_id=?",
+    "since": "PRIMARY KEY (series_id=? AND sequence>? AND sequence<?)",
+}
 
+
+@pytest.mark.parametrize("choice", ["of persons", "since"])
 @pytest.mark.parametrize("are_several", [False, True])
-async def test_facts_of_persons_are_found_without_reading_their_series(database: Database, are_several: bool) -> None:
-    query = _facts_query("of persons", WITHOUT_VALUES, (), 1, are_several=are_several)
-    numbers: dict[str, int | Sequence[int]] = {
+async def test_facts_are_found_by_an_index(database: Database, choice: str, are_several: bool) -> None:
+    query = _as_texts(_facts_query(choice, WITHOUT_VALUES, (), 1, "sqlite", are_several=are_several))
+    parameters: dict[str, int | Sequence[int]] = {
         "series": [1, 2][: 1 + are_several],
         "persons": list(range(500)),
         "since": 0,
+        "watermark": 0,
         "mark": 2**40,
     }
-    statement = _template(query, "sqlite").statement(numbers)
 
     async with database.read() as session:
-        [step] = (await session.execute(text(f"EXPLAIN QUERY PLAN {statement}"))).all()
+        statement, values = statement_of(query, parameters, database.engine.dialect)
+        driver = await driver_of(session)
+        steps = await driver.execute_fetchall(f"EXPLAIN QUERY PLAN {statement}", values)
 
-    assert "ix_fact_person_id_series_id (person_id=? AND series_id=?" in step.detail
+    assert any(SOUGHT[choice] in step[-1] for step in steps), [step[-1] for step in steps]
