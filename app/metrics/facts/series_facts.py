@@ -2,16 +2,16 @@
 
 import asyncio
 import functools
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, select, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, func, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.bulk import Columns, chunks, read_arrays
-from app.db.compiled_queries import is_among
+from app.db.compiled_queries import fetch_within, is_among
 from app.db.models import Fact, SeriesVariant
 from app.metrics.facts.columns import (
     EVERYONE,
@@ -40,24 +40,26 @@ class Code(NamedTuple):
     number: int
 
 
-# Sequence numbers of facts that are read at once. Where few of them are facts of the series, the next range is wider.
-_RANGE, _WIDEST_RANGE = 2**18, 2**22
-_SPARSE = 16  # in a range this many times narrower, all facts would have been found
+# Any number of facts is read in ranges of this column, by which the database finds those of a series.
+_RANGED_BY: Mapping[str, InstrumentedAttribute[int]] = {"sqlite": Fact.sequence, "postgresql": Fact.sequence}
+_FIRST_WIDTH, _GREATEST_WIDTH = 2**17, 2**21
+_FACTS_OF_A_RANGE = 2**17
+_GROWTH = 16  # of a width from one range to the next, at most
 
-_IN_RANGE = (Fact.sequence > bindparam("watermark"), Fact.sequence <= bindparam("mark"))
 _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
-    "since": (Fact.time >= bindparam("since"), *_IN_RANGE),
+    "since": (Fact.time >= bindparam("since"), Fact.sequence <= bindparam("mark")),
     "of a range": (
         Fact.time >= bindparam("since"),
-        *_IN_RANGE,
+        Fact.sequence <= bindparam("mark"),
         Fact.person_id >= bindparam("first"),
         Fact.person_id < bindparam("end"),
     ),
-    "after": _IN_RANGE,
+    "after": (Fact.sequence > bindparam("watermark"), Fact.sequence <= bindparam("mark")),
     "of persons": (Fact.time >= bindparam("since"), Fact.sequence <= bindparam("mark")),
-    "between": (Fact.time >= bindparam("since"), Fact.time < bindparam("before"), *_IN_RANGE),
+    "between": (Fact.time >= bindparam("since"), Fact.time < bindparam("before"), Fact.sequence <= bindparam("mark")),
     "of events": (),
 }
+_RANGED = ("since", "of a range", "between")
 # What some choices list: the column, and the name of the list.
 _LISTED: Mapping[str, tuple[InstrumentedAttribute[int], str]] = {
     "of persons": (Fact.person_id, "persons"),
@@ -83,12 +85,24 @@ def _facts_query(
     if are_several:
         query = query.add_columns(Fact.series_id)
     query = query.where(is_among(Fact.series_id, "series", dialect_name), *_CHOICES[choice])
+    if choice in _RANGED:
+        ranged_by = _RANGED_BY[dialect_name]
+        query = query.where(ranged_by >= bindparam("range_first"), ranged_by < bindparam("range_end"))
     if choice in _LISTED:
         query = query.where(is_among(*_LISTED[choice], dialect_name))
     if choice == "of persons":
         # Without statistics of the table, SQLite would read all facts of the series by the primary key.
         query = query.with_hint(Fact, "INDEXED BY ix_fact_person_id_series_id", "sqlite")
     return query.limit(bindparam("limit")) if choice == "after" else query
+
+
+@functools.cache
+def _bounds_query(dialect_name: str) -> Select[*tuple[Any, ...]]:
+    """Return the query of the lowest number from ``first`` on, and the highest, by which the facts of a series go."""
+    column = _RANGED_BY[dialect_name]
+    further = (Fact.series_id == bindparam("one"), column >= bindparam("first"))
+    lowest, highest = (select(bound(column)).where(*further).scalar_subquery() for bound in (func.min, func.max))
+    return select(lowest, highest)
 
 
 class SeriesFacts:
@@ -113,7 +127,8 @@ class SeriesFacts:
     ) -> None:
         self._session = session
         self._series_ids = series_ids
-        self._columns_read = frozenset(columns)
+        self._columns = frozenset(columns)
+        self._dialect_name = session.get_bind().dialect.name
         self._variants = variants
         self._other = len(variants) + 1
         self._codes: tuple[Code, ...] | None = None
@@ -125,13 +140,13 @@ class SeriesFacts:
     async def since(self, moment: int, high_water_mark: int, actors: ActorRange = EVERYONE) -> list[FactColumns]:
         """Return the facts of some actors up to the high-water mark that happened at or after a moment."""
         if actors == EVERYONE:
-            return await self._read_in_ranges("since", high_water_mark, {"since": moment})
-        bound = {"since": moment, "first": actors[0], "end": actors[1]}
-        return await self._read_in_ranges("of a range", high_water_mark, bound)
+            return await self._read_in_ranges("since", {"since": moment, "mark": high_water_mark})
+        bound = {"since": moment, "mark": high_water_mark, "first": actors[0], "end": actors[1]}
+        return await self._read_in_ranges("of a range", bound)
 
     async def between(self, moment: int, end: int, high_water_mark: int) -> list[FactColumns]:
         """Return those of the facts that ``since`` returns that happened before another moment."""
-        return await self._read_in_ranges("between", high_water_mark, {"since": moment, "before": end})
+        return await self._read_in_ranges("between", {"since": moment, "before": end, "mark": high_water_mark})
 
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         """Return the facts of events after the watermark, up to the high-water mark: at most `limit` in all series."""
@@ -153,45 +168,58 @@ class SeriesFacts:
     def _nothing(self) -> list[FactColumns]:
         return [concatenate([]) for _ in self._series_ids]
 
-    async def _read_in_ranges(self, choice: str, high_water_mark: int, numbers: Mapping[str, int]) -> list[FactColumns]:
-        """Read the facts of any number of events, a range of sequence numbers at a time."""
-        parts: list[Columns] = []
-        reached, width = 0, _RANGE
-        while reached < high_water_mark or not parts:
-            end = min(reached + width, high_water_mark)
-            found = await self._columns(choice, {**numbers, "watermark": reached, "mark": end})
-            parts.append(found)
-            reached = end
-            if _SPARSE * len(found["moment"]) < width * len(set(self._series_ids)):
-                width = min(_SPARSE * width, _WIDEST_RANGE)
-        return await asyncio.to_thread(
-            lambda: self._by_series({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-        )
+    async def _read_in_ranges(self, choice: str, numbers: Mapping[str, int]) -> list[FactColumns]:
+        """Read any number of facts of each series, a range at a time."""
+        found = {}
+        for series_id in dict.fromkeys(self._series_ids):
+            parts = [part async for part in self._ranges_of(series_id, choice, numbers)]
+            together = functools.partial(_concatenated, parts)
+            found[series_id] = self._as_facts(await asyncio.to_thread(together)) if parts else concatenate([])
+        return [found[series_id] for series_id in self._series_ids]
+
+    async def _ranges_of(self, series_id: int, choice: str, numbers: Mapping[str, int]) -> AsyncIterator[Columns]:
+        """Yield the facts of one series, in ranges as wide as those before suggest."""
+        width, first, last = _FIRST_WIDTH, *await self._bounds(series_id, EVERYONE[0])
+        while first <= last:
+            bounds = {"range_first": first, "range_end": first + width}
+            found = await self._columns_of([series_id], choice, {**numbers, **bounds})
+            yield found
+            first += width
+            width = int(width * min(_GROWTH, _FACTS_OF_A_RANGE / max(1, len(found["moment"])))) or 1
+            width = min(width, _GREATEST_WIDTH)
+            if not len(found["moment"]) and first <= last:  # there may be a long gap
+                first, last = await self._bounds(series_id, first)
+
+    async def _bounds(self, series_id: int, first: int) -> tuple[int, int]:
+        """Return where the facts of a series begin, from a number on, and where they end: before, if there are none."""
+        query = _bounds_query(self._dialect_name)
+        [(lowest, highest)] = await fetch_within(self._session, query, {"one": series_id, "first": first})
+        return (1, 0) if lowest is None else (lowest, highest)
 
     async def _read(self, choice: str, numbers: Mapping[str, int | Sequence[int]]) -> list[FactColumns]:
-        return self._by_series(await self._columns(choice, numbers))
-
-    async def _columns(self, choice: str, numbers: Mapping[str, int | Sequence[int]]) -> Columns:
         """Read the facts of all series in one statement: a round trip costs more than the rows."""
         distinct = list(dict.fromkeys(self._series_ids))
-        if self._codes is None:
-            self._codes = await find_codes(self._session, distinct, self._variants)
-        dialect_name = self._session.get_bind().dialect.name
-        are_several = len(distinct) > 1
-        query = _facts_query(
-            choice, self._columns_read, self._codes, self._other, dialect_name, are_several=are_several
-        )
-        return await read_arrays(self._session, query, {"series": distinct, **numbers})
-
-    def _by_series(self, together: Columns) -> list[FactColumns]:
-        distinct = set(self._series_ids)
+        together = await self._columns_of(distinct, choice, numbers)
         if len(distinct) == 1:
-            return [self._as_facts(together)] * len(self._series_ids)
-        of = {one: together["series_id"] == one for one in distinct}
-        found = {
-            one: self._as_facts({name: values[rows] for name, values in together.items()}) for one, rows in of.items()
-        }
+            found = {distinct[0]: self._as_facts(together)}
+        else:
+            of = {one: together["series_id"] == one for one in distinct}
+            found = {
+                one: self._as_facts({name: values[rows] for name, values in together.items()})
+                for one, rows in of.items()
+            }
         return [found[series_id] for series_id in self._series_ids]
+
+    async def _columns_of(
+        self, series_ids: Sequence[int], choice: str, numbers: Mapping[str, int | Sequence[int]]
+    ) -> Columns:
+        if self._codes is None:
+            self._codes = await find_codes(self._session, list(dict.fromkeys(self._series_ids)), self._variants)
+        codes = tuple(code for code in self._codes if code.series_id in series_ids)
+        query = _facts_query(
+            choice, self._columns, codes, self._other, self._dialect_name, are_several=len(series_ids) > 1
+        )
+        return await read_arrays(self._session, query, {"series": series_ids, **numbers})
 
     def _as_facts(self, columns: Columns) -> FactColumns:
         moment, bits = columns["moment"].astype(np.int64, copy=False), self._other.bit_length()
@@ -206,6 +234,12 @@ class SeriesFacts:
             else np.where(value == NO_NUMBER, np.nan, value),
             sequence=columns.get("sequence", nothing).astype(np.int64, copy=False),
         )
+
+
+def _concatenated(parts: Sequence[Columns]) -> Columns:
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 async def find_codes(session: AsyncSession, series_ids: Sequence[int], variants: Sequence[str]) -> tuple[Code, ...]:

@@ -1,23 +1,31 @@
-"""How SQLite finds facts, which has no statistics of their table."""
+"""How facts are read: in ranges, exactly, and by an index, also on SQLite, which has no statistics of their table."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Sequence, Set
 
+import numpy as np
 import pytest
 
-from app.db.bulk import _as_texts
+from app.db.bulk import _as_texts, insert_rows
 from app.db.compiled_queries import driver_of, statement_of
 from app.db.database import Database
-from app.metrics.facts.columns import WITHOUT_VALUES
-from app.metrics.facts.series_facts import _facts_query
-
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+from app.db.models import Fact
+from app.metrics.facts import series_facts
+from app.metrics.facts.columns import WITHOUT_VALUES, Column
+from app.metrics.facts.matching import NO_NUMBER
+from app.metrics.facts.repository import FACT_COLUMNS
+from app.metrics.facts.series_facts import SeriesFacts, _facts_query
 
 SOUGHT = {
     "of persons": "INDEX ix_fact_person_id_series_id (person_id=? AND series_id=?",
     "since": "PRIMARY KEY (series_id=? AND sequence>? AND sequence<?)",
 }
+COLUMNS: list[Set[Column]] = [frozenset(), WITHOUT_VALUES, WITHOUT_VALUES | {"value"}]
+# 0.1 + 0.2 and the largest double have 17 digits.
+VALUES = [NO_NUMBER, 0.1 + 0.2, -1e-300, 1.7976931348623157e308, 3.0]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("choice", ["of persons", "since"])
 @pytest.mark.parametrize("are_several", [False, True])
 async def test_facts_are_found_by_an_index(database: Database, choice: str, are_several: bool) -> None:
@@ -26,8 +34,9 @@ async def test_facts_are_found_by_an_index(database: Database, choice: str, are_
         "series": [1, 2][: 1 + are_several],
         "persons": list(range(500)),
         "since": 0,
-        "watermark": 0,
         "mark": 2**40,
+        "range_first": 1,
+        "range_end": 100,
     }
 
     async with database.read() as session:
@@ -36,3 +45,37 @@ async def test_facts_are_found_by_an_index(database: Database, choice: str, are_
         steps = await driver.execute_fetchall(f"EXPLAIN QUERY PLAN {statement}", values)
 
     assert any(SOUGHT[choice] in step[-1] for step in steps), [step[-1] for step in steps]
+
+
+@pytest.mark.own_database
+async def test_facts_of_all_ranges_are_read_once_and_exactly(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series_facts, "_FIRST_WIDTH", 4)
+    monkeypatch.setattr(series_facts, "_FACTS_OF_A_RANGE", 2)
+    sequences = [3, 4, 5, 6, 7, 90, 91, 2**40, 2**40 + 1, 2**40 + 7]
+    rows = [
+        (series_id, sequence, 2**33 + sequence % 5, -5 + 10**15 * (sequence % 3), VALUES[sequence % 5], 0)
+        for series_id in (1, 2)
+        for sequence in sequences
+    ]
+    mark = 2**40 + 1
+    async with database.write() as session:
+        await insert_rows(session, Fact, FACT_COLUMNS, rows)
+
+    for columns in COLUMNS:
+        async with database.snapshot() as session:
+            of_two, empty = [
+                await SeriesFacts(session, ids, ["control"], columns).since(-5, mark) for ids in ([2, 1], [7])
+            ]
+
+        assert [len(one) for one in empty] == [0]
+        for found, series_id in zip(of_two, (2, 1), strict=True):
+            expected = [row for row in rows if row[0] == series_id and row[1] <= mark]
+            order = found.sequence.argsort(kind="stable")
+            assert sorted(found.time.tolist()) == sorted(row[3] for row in expected)
+            assert set(found.variant.tolist()) == {0}
+            assert columns == frozenset() or found.sequence[order].tolist() == [row[1] for row in expected]
+            assert columns == frozenset() or found.actor[order].tolist() == [row[2] for row in expected]
+            numbers = [math.nan if row[4] == NO_NUMBER or "value" not in columns else row[4] for row in expected]
+            assert np.array_equal(found.value[order], numbers, equal_nan=True)
