@@ -1,6 +1,7 @@
 """Bulk inserts of rows and bulk reads of columns, through the drivers.
 
-PostgreSQL uses binary COPY, SQLite prepared statements over lists. All other SQL is the same on both.
+PostgreSQL uses binary COPY and arrays, SQLite prepared statements over lists and texts. All other SQL is the same on
+both.
 """
 
 import asyncio
@@ -231,9 +232,9 @@ async def read_arrays(
 ) -> Columns:
     """Read a query like those of ``read_columns`` that has few enough rows to be in memory as text.
 
-    The database makes one value of each column: PostgreSQL an array, SQLite a text of decimal numbers. To PostgreSQL a
-    row then costs three quarters of what it costs by COPY, and a fifth to this process; on SQLite it costs half of what
-    it costs as a tuple, nearly all of it in the driver's thread and without the interpreter's lock.
+    The database makes one value of each column: PostgreSQL an array, SQLite a text of decimal numbers. A row then costs
+    PostgreSQL about what it costs by COPY, and this process a fifth; on SQLite it costs half of what it costs as a
+    tuple, nearly all of it in the driver's thread and without the interpreter's lock.
 
     Parameters
     ----------

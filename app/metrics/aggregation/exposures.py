@@ -16,7 +16,7 @@ from app.metrics.facts.columns import FactColumns
 # Odd numbers without a pattern in their bits: products of neighbors are far apart.
 _ODD, _OTHER_ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
-# A table of hashes has this many times two places for each row, of which few are then shared by chance.
+# A table of hashes has at least eight places, two to the power of this, for each row: few are shared by chance.
 _SPARE_BITS = 3
 
 ReadLedgers: TypeAlias = Callable[[FactColumns], tuple[Ledger, Ledger, Ledger]]
