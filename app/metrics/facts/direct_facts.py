@@ -72,6 +72,7 @@ _NOT_NUMERIC: Final = ("", "true", "false", "null")
 # conversion of decimal fractions is not always.
 _FRACTIONS: Final = {digits: 10.0**digits for digits in range(1, 7)}
 _EXACT_CHARACTERS: Final = 15
+_SAFE_DIGITS: Final = 18  # this many digits always fit into 64 bits
 
 
 def is_direct(definition: SeriesDefinition) -> bool:
@@ -361,9 +362,12 @@ def _codes_by_token(codes: Mapping[str, int]) -> Mapping[str, int]:
 def _number_in_postgresql(token: ColumnElement[Any], nothing: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return the number of a raw token, as the matcher reads it; null where only the matcher can tell."""
     digits = r"[0-9]{1,17}(\.[0-9]{1,15})?"
+    # What is left of a number without exponent is compared at a quarter of the cost of a regular expression.
+    punctuation = func.translate(token, "0123456789", "")
     return case(
         (token.in_(_NOT_NUMERIC), nothing),
-        (token.bool_op("~")(f"^-?{digits}$"), as_type(token, Double)),
+        (and_(punctuation.in_(("", "-")), func.length(token) <= _SAFE_DIGITS), as_type(token, Double)),
+        (and_(punctuation.in_((".", "-.")), func.length(token) <= 2 * _SAFE_DIGITS), as_type(token, Double)),
         (token.bool_op("~")(f'^"[+-]?{digits}"$'), as_type(func.btrim(token, '"'), Double)),
         (token.bool_op("~")(r'^"[^0-9\\]*"$'), nothing),
         else_=null(),
