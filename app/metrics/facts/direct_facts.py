@@ -251,10 +251,10 @@ class DirectFactRepository:
         """Return what facts keep of events anyway, and the tokens of properties, in their order."""
         found: list[ColumnElement[Any]]
         if self._dialect == "postgresql" and len(properties) > 1:
-            # Checked once that it is JSON, for all properties; the offset keeps the query apart.
+            # Checked once that it is JSON, for all properties.
             document = as_type(Event.properties, JSON)
             known = case((self._is_unsure(carefully=carefully), null()), else_=document).label("document")
-            read = select(Event.sequence, Event.person_id, Event.time, known).where(*conditions).offset(0).subquery()
+            read = _apart(select(Event.sequence, Event.person_id, Event.time, known).where(*conditions))
             found = [
                 case((read.c.document.is_(None), null()), else_=_field(read.c.document, key)) for key in properties
             ]
@@ -325,7 +325,7 @@ def _apart(query: Select[*tuple[Any, ...]]) -> Subquery:
 def _has(text: ColumnElement[Any] | InstrumentedAttribute[str], *parts: str) -> ColumnElement[bool]:
     """Whether a text of SQLite has some parts, one after the other, before the first NUL.
 
-    GLOB takes a third of the time of ``instr``, which compares characters one by one.
+    GLOB takes less than half the time of ``instr``, which goes from character to character.
     """
     escaped = (re.sub(r"[*?\[]", r"[\g<0>]", part) for part in parts)
     return text.bool_op("GLOB")(f"*{'*'.join(escaped)}*")

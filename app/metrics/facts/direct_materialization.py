@@ -142,7 +142,7 @@ class DirectMaterialization:
         """
         if events.is_refused:
             return False
-        if not self._has_learned:
+        if not self._has_learned:  # the matcher gives codes to the variants of these
             self._has_learned = True
             return False
         started = time.monotonic()
