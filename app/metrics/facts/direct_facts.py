@@ -5,6 +5,7 @@ facts of ordinary events, and leaves over every event of which it cannot be sure
 compares is the raw JSON token of a property, the same that the matcher gets.
 """
 
+import asyncio
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -51,7 +52,6 @@ from app.metrics.facts.series import SeriesDefinition
 from app.properties.filters import Conjunction, Group, canonical
 
 _DECIDED_COLUMNS: Final = ("sequence", "person_id", "time", "value", "variant")
-_FACT_COLUMNS: Final = ("series_id", *_DECIDED_COLUMNS)
 _UNSURE: Final = -1  # in place of the code of a variant: only the matcher can tell
 _MAX_NAMES: Final = 100
 _MAX_PROPERTIES: Final = 4
@@ -137,10 +137,12 @@ class DirectFactRepository:
     ) -> int:
         """Store the facts of events in a range of SQLite, and return their number; some may be left over."""
         decided = self._decisions(definition, codes, after, until, carefully=True).subquery()
-        columns = (literal(series_id, Integer), *(decided.c[name] for name in _DECIDED_COLUMNS))
+        is_valued = definition.value_property is not None
+        named = [name for name in _DECIDED_COLUMNS if is_valued or name != "value"]
+        columns = (literal(series_id, Integer), *(decided.c[name] for name in named))
         rows = select(*columns).where(decided.c.variant != _UNSURE)
         # Not sorted by person: in another order than that of the primary key rows cost three times as much.
-        await self._session.execute(insert(table_of(Fact)).from_select(_FACT_COLUMNS, rows))
+        await self._session.execute(insert(table_of(Fact)).from_select(["series_id", *named], rows))
         # The driver does not count the rows of statements that begin with WITH.
         return await self._session.scalar(select(func.changes())) or 0
 
@@ -169,12 +171,23 @@ class DirectFactRepository:
         sure = {name: values[is_sure] for name, values in columns.items()}
         return DecidedFacts(sure, columns["sequence"][~is_sure])
 
-    async def store(self, series_id: int, decided: DecidedFacts, after: int) -> bool:
-        """Store the facts of events after a sequence number; return whether no event is left over."""
+    async def store(
+        self, series_id: int, definition: SeriesDefinition, decided: DecidedFacts, after: int, *, in_bulk: bool
+    ) -> bool:
+        """Store the facts of events of PostgreSQL after a sequence number; return whether no event is left over.
+
+        They are stored in the order of persons, so that the index is filled in its own order.
+        """
         is_new = decided.facts["sequence"] > after
         new = {name: values[is_new] for name, values in decided.facts.items()}
-        series_ids = np.full(len(new["sequence"]), series_id, np.int32)
-        await insert_columns(self._session, Fact, {"series_id": series_ids, **new})
+        nulls = ["is_appended"] if in_bulk else []
+        if definition.value_property is None:
+            nulls.append("value")
+            del new["value"]
+        order = await asyncio.to_thread(np.argsort, new["person_id"], kind="stable")
+        ordered = {name: values[order] for name, values in new.items()}
+        series_ids = np.full(len(order), series_id, np.int32)
+        await insert_columns(self._session, Fact, {"series_id": series_ids, **ordered}, nulls)
         return not (decided.unsure > after).any()
 
     def _decisions(

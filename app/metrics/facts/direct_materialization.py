@@ -178,10 +178,13 @@ class DirectMaterialization:
             watermark = (await facts.lock({series_id: self._matcher.digest}))[series_id]
             if watermark >= events.end:  # another process was faster
                 return
+            bulk = await facts.choose_bulk({series_id: events.count}, events.end)
             is_learning = not self._has_learned
             is_complete = False
             if events.facts is not None:
-                is_complete = await direct.store(series_id, events.facts, watermark)
+                is_complete = await direct.store(
+                    series_id, definition, events.facts, watermark, in_bulk=series_id in bulk
+                )
             elif not is_learning:
                 async with interrupted_after(session, _STATEMENT_SECONDS):
                     stored = await direct.append(series_id, definition, events.codes, watermark, events.end)
@@ -194,7 +197,7 @@ class DirectMaterialization:
                 if may_be_more:
                     raise _TooManyLeftOverError
                 matches = await asyncio.to_thread(lambda: list(self._matcher.match(left_over)))
-                await facts.append({series_id: matches})
+                await facts.append({series_id: matches}, bulk)
                 self._has_learned = True
                 self._pays = is_learning or len(left_over) <= events.count // 2
             await facts.move_watermarks([series_id], events.end)
