@@ -12,7 +12,6 @@ from typing import Any, Literal, cast
 from sqlalchemy import (
     ColumnElement,
     CursorResult,
-    Double,
     Integer,
     Select,
     String,
@@ -21,7 +20,6 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    literal_column,
     select,
     text,
     tuple_,
@@ -39,6 +37,7 @@ from app.db.upserts import insert_if_absent
 from app.metrics.facts.event_sets import names_actors
 from app.metrics.facts.matching import Match
 from app.metrics.facts.series import SeriesDefinition
+from app.metrics.facts.series_facts import value_column
 
 _RETIRED = "retired "  # prefix of the digest of a retired series, until its facts are removed
 FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
@@ -52,13 +51,6 @@ _REMOVAL = text(
     "DELETE FROM fact WHERE ctid = ANY (ARRAY("
     "SELECT ctid FROM fact WHERE series_id = :series ORDER BY person_id LIMIT :limit))"
 )
-
-
-def value_column(dialect_name: str) -> ColumnElement[float]:
-    """Return the column of values as numbers: null is ``NO_NUMBER``. What COPY reads has no bound values."""
-    no_number = "'-Infinity'::float8" if dialect_name == "postgresql" else "-9e999"
-    return func.coalesce(Fact.value, literal_column(no_number), type_=Double).label("value")
-
 
 _PAGE = (
     select(Fact.sequence, Fact.person_id, Fact.time, value_column("postgresql"), Fact.variant)

@@ -5,7 +5,19 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, func, select, text, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Double,
+    Select,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+    text,
+    type_coerce,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -21,7 +33,6 @@ from app.metrics.facts.columns import (
     concatenate,
 )
 from app.metrics.facts.matching import NO_NUMBER
-from app.metrics.facts.repository import value_column
 
 _SOURCES: Mapping[Column, InstrumentedAttribute[Any]] = {
     "actor": Fact.person_id,
@@ -54,6 +65,12 @@ _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
     "between": (Fact.time >= bindparam("since"), Fact.time < bindparam("before"), Fact.sequence <= bindparam("mark")),
     "of events": (Fact.sequence.in_(bindparam("sequences", expanding=True)),),
 }
+
+
+def value_column(dialect_name: str) -> ColumnElement[float]:
+    """Return the column of values as numbers: null is ``NO_NUMBER``. What COPY reads has no bound values."""
+    no_number = "'-Infinity'::float8" if dialect_name == "postgresql" else "-9e999"
+    return func.coalesce(Fact.value, literal_column(no_number), type_=Double).label("value")
 
 
 @functools.lru_cache(maxsize=256)
