@@ -41,6 +41,7 @@ _COPY_HEADER_BYTES = 19
 _COPY_TRAILER = b"\xff\xff"
 _PIECE_BYTES = 1024 * 1024
 _FETCH_ROWS = 10_000
+_NULL = -1  # in place of a length
 
 
 class _HintedSQLiteCompiler(SQLiteCompiler):
@@ -80,33 +81,37 @@ async def insert_rows(session: AsyncSession, model: type[Base], columns: Sequenc
         await _execute_many(await sqlite_driver(session), _values_statement(model, columns), converted)
 
 
-async def insert_columns(session: AsyncSession, model: type[Base], columns: Columns) -> None:
+async def insert_columns(session: AsyncSession, model: type[Base], columns: Columns, nulls: Sequence[str] = ()) -> None:
     """Insert rows of fixed-width columns into PostgreSQL, from arrays; a row that exists already is an error.
 
     Parameters
     ----------
     columns
         Arrays of one length, by column name.
+    nulls
+        Columns that are null in all rows.
     """
     table = table_of(model)
-    record = _record_of({name: _kind(table.columns[name].type) for name in columns})
+    record = _record_of({name: _kind(table.columns[name].type) for name in columns}, nulls)
     count = len(next(iter(columns.values())))
 
     async def binary() -> AsyncIterator[bytes]:
         yield _COPY_SIGNATURE + bytes(_COPY_HEADER_BYTES - len(_COPY_SIGNATURE))
         for start in range(0, count, _FETCH_ROWS):
-            yield _to_copied(columns, slice(start, start + _FETCH_ROWS), record)
+            yield _to_copied(columns, nulls, slice(start, start + _FETCH_ROWS), record)
         yield _COPY_TRAILER
 
     driver = await postgresql_driver(session)
     with terminated_on_timeout(driver):
-        await driver.copy_to_table(table.name, source=binary(), columns=list(columns), format="binary")
+        await driver.copy_to_table(table.name, source=binary(), columns=[*columns, *nulls], format="binary")
 
 
-def _to_copied(columns: Columns, rows: slice, record: np.dtype[Any]) -> bytes:
+def _to_copied(columns: Columns, nulls: Sequence[str], rows: slice, record: np.dtype[Any]) -> bytes:
     some = {name: values[rows] for name, values in columns.items()}
     copied = np.empty(len(next(iter(some.values()))), record)
-    copied["field_count"] = len(some)
+    copied["field_count"] = len(some) + len(nulls)
+    for name in nulls:
+        copied[f"length of {name}"] = _NULL
     for name, values in some.items():
         copied[f"length of {name}"] = record[name].itemsize
         copied[name] = values
@@ -288,10 +293,11 @@ def _kind(column_type: TypeEngine[object]) -> str:
     raise TypeError(f"not a fixed-width column: {column_type!r}")
 
 
-def _record_of(layout: Layout) -> np.dtype[Any]:
-    """Return the type of a row of PostgreSQL's binary COPY: each value is preceded by its length."""
+def _record_of(layout: Layout, nulls: Sequence[str] = ()) -> np.dtype[Any]:
+    """Return the type of a row of PostgreSQL's binary COPY: each value is preceded by its length; a null is none."""
     fields = [((f"length of {name}", ">i4"), (name, f">{kind}")) for name, kind in layout.items()]
-    return np.dtype([("field_count", ">i2"), *chain.from_iterable(fields)])
+    missing = [(f"length of {name}", ">i4") for name in nulls]
+    return np.dtype([("field_count", ">i2"), *chain.from_iterable(fields), *missing])
 
 
 async def _copy_out(session: AsyncSession, statement: str, layout: Layout, add: AddRows) -> None:

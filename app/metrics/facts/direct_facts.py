@@ -5,6 +5,7 @@ facts of ordinary events, and leaves over every event of which it cannot be sure
 compares is the raw JSON token of a property, the same that the matcher gets.
 """
 
+import asyncio
 import json
 import re
 import sqlite3
@@ -55,7 +56,6 @@ from app.metrics.facts.series import SeriesDefinition
 from app.properties.filters import Conjunction, Group, canonical
 
 _DECIDED_COLUMNS: Final = ("sequence", "person_id", "time", "value", "variant")
-_FACT_COLUMNS: Final = ("series_id", *_DECIDED_COLUMNS)
 _UNSURE: Final = -1  # in place of the code of a variant: only the matcher can tell
 _MAX_NAMES: Final = 100
 _MAX_PROPERTIES: Final = 4
@@ -145,9 +145,11 @@ class DirectFactRepository:
     ) -> NDArray[np.int64]:
         """Store the facts of events in a range of SQLite; return the events of which it is unsure."""
         decided = self._decisions(definition, codes, after, until, carefully=True).subquery()
-        rows = select(literal(series_id, Integer), *(decided.c[name] for name in _DECIDED_COLUMNS))
+        is_valued = definition.value_property is not None
+        named = [name for name in _DECIDED_COLUMNS if is_valued or name != "value"]
+        rows = select(literal(series_id, Integer), *(decided.c[name] for name in named))
         # Not sorted by person: in another order than that of the primary key rows cost three times as much.
-        await self._session.execute(insert(table_of(Fact)).from_select(_FACT_COLUMNS, rows))
+        await self._session.execute(insert(table_of(Fact)).from_select(["series_id", *named], rows))
         # A statement returns nothing beside what it inserts, and facts are sooner read again than events.
         are_unsure = (
             Fact.series_id == series_id,
@@ -185,12 +187,23 @@ class DirectFactRepository:
         sure = {name: values[is_sure] for name, values in columns.items()}
         return DecidedFacts(sure, columns["sequence"][~is_sure])
 
-    async def store(self, series_id: int, decided: DecidedFacts, after: int) -> NDArray[np.int64]:
-        """Store the facts of events after a sequence number; return the later ones of which PostgreSQL is unsure."""
+    async def store(
+        self, series_id: int, definition: SeriesDefinition, decided: DecidedFacts, after: int, *, in_bulk: bool
+    ) -> NDArray[np.int64]:
+        """Store the facts of events after a sequence number; return the later ones of which PostgreSQL is unsure.
+
+        They are stored in the order of persons, so that the index is filled in its own order.
+        """
         is_new = decided.facts["sequence"] > after
         new = {name: values[is_new] for name, values in decided.facts.items()}
-        series_ids = np.full(len(new["sequence"]), series_id, np.int32)
-        await insert_columns(self._session, Fact, {"series_id": series_ids, **new})
+        nulls = ["is_appended"] if in_bulk else []
+        if definition.value_property is None:
+            nulls.append("value")
+            del new["value"]
+        order = await asyncio.to_thread(np.argsort, new["person_id"], kind="stable")
+        ordered = {name: values[order] for name, values in new.items()}
+        series_ids = np.full(len(order), series_id, np.int32)
+        await insert_columns(self._session, Fact, {"series_id": series_ids, **ordered}, nulls)
         return decided.unsure[decided.unsure > after]
 
     def _decisions(

@@ -181,8 +181,9 @@ class DirectMaterialization:
             watermark = (await facts.lock({series_id: self._matcher.digest}))[series_id]
             if watermark >= events.end:  # another process was faster
                 return
+            bulk = await facts.choose_bulk({series_id: events.count}, events.end)
             if events.facts is not None:
-                unsure = await direct.store(series_id, events.facts, watermark)
+                unsure = await direct.store(series_id, definition, events.facts, watermark, in_bulk=series_id in bulk)
             else:
                 async with interrupted_after(session, _STATEMENT_SECONDS):
                     unsure = await direct.append(series_id, definition, events.codes, watermark, events.end)
@@ -191,6 +192,6 @@ class DirectMaterialization:
                 if may_be_more:
                     raise _TooManyLeftOverError
                 matches = await asyncio.to_thread(lambda: list(self._matcher.match(left_over)))
-                await facts.append({series_id: matches})
+                await facts.append({series_id: matches}, bulk)
                 self._pays = len(left_over) <= events.count // 2
             await facts.move_watermarks([series_id], events.end)

@@ -5,12 +5,24 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, select, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Double,
+    Select,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+    text,
+    type_coerce,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.bulk import Columns, chunks, read_columns
-from app.db.models import Fact, SeriesVariant
+from app.db.models import Fact, Series, SeriesVariant
 from app.metrics.facts.columns import (
     EVERYONE,
     NO_VARIANT,
@@ -25,7 +37,6 @@ from app.metrics.facts.matching import NO_NUMBER
 _SOURCES: Mapping[Column, InstrumentedAttribute[Any]] = {
     "actor": Fact.person_id,
     "sequence": Fact.sequence,
-    "value": Fact.value,
 }
 
 
@@ -56,9 +67,22 @@ _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
 }
 
 
+def value_column(dialect_name: str) -> ColumnElement[float]:
+    """Return the column of values as numbers: null is ``NO_NUMBER``. What COPY reads has no bound values."""
+    no_number = "'-Infinity'::float8" if dialect_name == "postgresql" else "-9e999"
+    return func.coalesce(Fact.value, literal_column(no_number), type_=Double).label("value")
+
+
 @functools.lru_cache(maxsize=256)
 def _facts_query(
-    choice: str, columns: Set[Column], codes: Sequence[Code], other: int, *, are_several: bool
+    choice: str,
+    columns: Set[Column],
+    codes: Sequence[Code],
+    other: int,
+    dialect_name: str,
+    *,
+    are_several: bool,
+    are_appended: bool = False,
 ) -> Select[*tuple[Any, ...]]:
     """Return the statement that reads facts. Time and variant share a column, because each column costs time.
 
@@ -71,9 +95,13 @@ def _facts_query(
         number = case({0: NO_VARIANT} | {one.code: one.number for one in codes}, value=Fact.variant, else_=other)
     moment = type_coerce(Fact.time * (other + 1) + number, BigInteger).label("moment")
     query = select(*(source for name, source in _SOURCES.items() if name in columns), moment)
+    if "value" in columns:
+        query = query.add_columns(value_column(dialect_name))
     if are_several:
         query = query.add_columns(Fact.series_id)
     query = query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
+    if are_appended:  # in PostgreSQL's words for the index of these
+        query = query.where(text("is_appended"))
     if choice == "of persons":
         # Without statistics of the table, SQLite would read all facts of the series by the primary key.
         query = query.with_hint(Fact, "INDEXED BY ix_fact_person_id_series_id", "sqlite")
@@ -101,6 +129,7 @@ class SeriesFacts:
         columns: Set[Column] = WITHOUT_VALUES,
     ) -> None:
         self._session = session
+        self._dialect = session.get_bind().dialect.name
         self._series_ids = series_ids
         self._columns = columns
         self._variants = variants
@@ -124,7 +153,8 @@ class SeriesFacts:
 
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         """Return the facts of events after the watermark, up to the high-water mark: at most `limit` in all series."""
-        return await self._read("after", {"watermark": watermark, "mark": high_water_mark, "limit": limit})
+        numbers = {"watermark": watermark, "mark": high_water_mark, "limit": limit}
+        return await self._read("after", numbers, are_appended=await self._are_appended(watermark))
 
     async def of_persons(self, persons: Sequence[int], since: int, high_water_mark: int) -> list[FactColumns]:
         """Return the facts that ``since`` returns, of some persons only."""
@@ -136,18 +166,38 @@ class SeriesFacts:
 
     async def of_events(self, sequences: Sequence[int]) -> list[FactColumns]:
         """Return the facts of events by sequence number."""
-        parts = [await self._read("of events", {"sequences": some}) for some in chunks(sequences)]
+        are_appended = bool(sequences) and await self._are_appended(min(sequences) - 1)
+        parts = [
+            await self._read("of events", {"sequences": some}, are_appended=are_appended) for some in chunks(sequences)
+        ]
         return [concatenate(one) for one in zip(*parts, strict=True)] or self._nothing()
 
     def _nothing(self) -> list[FactColumns]:
         return [concatenate([]) for _ in self._series_ids]
 
-    async def _read(self, choice: str, numbers: Mapping[str, int | Sequence[int]]) -> list[FactColumns]:
+    async def _are_appended(self, after: int) -> bool:
+        """Whether PostgreSQL finds the facts of all events after one by their sequence numbers."""
+        if self._dialect != "postgresql":
+            return False
+        last = select(func.max(Series.bulk_until)).where(Series.id.in_(set(self._series_ids)))
+        return (await self._session.scalar(last) or 0) <= after
+
+    async def _read(
+        self, choice: str, numbers: Mapping[str, int | Sequence[int]], *, are_appended: bool = False
+    ) -> list[FactColumns]:
         """Read the facts of all series in one statement: a round trip costs more than the rows."""
         distinct = list(dict.fromkeys(self._series_ids))
         if self._codes is None:
             self._codes = await find_codes(self._session, distinct, self._variants)
-        query = _facts_query(choice, self._columns, self._codes, self._other, are_several=len(distinct) > 1)
+        query = _facts_query(
+            choice,
+            self._columns,
+            self._codes,
+            self._other,
+            self._dialect,
+            are_several=len(distinct) > 1,
+            are_appended=are_appended,
+        )
         together = await read_columns(self._session, query, {"series": distinct, **numbers})
         if len(distinct) == 1:
             found = {distinct[0]: self._as_facts(together)}

@@ -16,7 +16,7 @@ from app.db.models import Fact, Series, SeriesVariant
 from app.events.appending.repository import NewEvent, NewEventRepository
 from app.events.repository import EventRepository
 from app.metrics.facts.direct_facts import DirectFactRepository, is_direct
-from app.metrics.facts.matching import SeriesMatcher
+from app.metrics.facts.matching import NO_NUMBER, SeriesMatcher
 from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
@@ -227,9 +227,9 @@ async def make(
         unsure = await direct.append(2**30, definition, codes, after, until)
     else:
         facts = await direct.decide(definition, codes, after, until, carefully=False)
-        unsure = await direct.store(2**30, facts, after)
+        unsure = await direct.store(2**30, definition, facts, after, in_bulk=True)
     rows, _ = await direct.left_over(unsure, 10)
-    stored = await session.scalars(select(Fact.sequence).where(Fact.series_id == 2**30))
+    stored = await session.scalars(select(Fact.sequence).where(Fact.series_id == 2**30).order_by(Fact.sequence))
     return list(stored), [row[0] for row in rows]
 
 
@@ -277,7 +277,7 @@ async def kept_facts(service: Service, database: Database) -> list[KeptFact]:
     variant = func.coalesce(SeriesVariant.value, "")
     async with database.read() as session:
         rows = await session.execute(
-            select(Fact.sequence, Fact.person_id, Fact.time, Fact.value, variant)
+            select(Fact.sequence, Fact.person_id, Fact.time, func.coalesce(Fact.value, NO_NUMBER), variant)
             .join(Series, Series.id == Fact.series_id)
             .outerjoin(
                 SeriesVariant, (SeriesVariant.series_id == Fact.series_id) & (SeriesVariant.code == Fact.variant)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 @pytest.mark.parametrize("are_several", [False, True])
 async def test_facts_of_persons_are_found_without_reading_their_series(database: Database, are_several: bool) -> None:
-    query = _facts_query("of persons", WITHOUT_VALUES, (), 1, are_several=are_several)
+    query = _facts_query("of persons", WITHOUT_VALUES, (), 1, "sqlite", are_several=are_several)
     numbers: dict[str, int | Sequence[int]] = {
         "series": [1, 2][: 1 + are_several],
         "persons": list(range(500)),
