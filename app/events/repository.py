@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, TypeVarTuple, cast
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, bindparam, func, or_, select, tuple_, union_all
+from sqlalchemy import Integer, Select, String, bindparam, func, or_, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common import limits
@@ -103,6 +103,20 @@ def _last_of(count: int) -> Select[*tuple[Any, ...]]:
     )
 
 
+@functools.lru_cache(maxsize=64)
+def _named_query(count: int | None) -> Select[int, int, int, str, str]:
+    """Return a query for the events of ``count`` names in a range, or of all names; those of no person are left out."""
+    events = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties).where(
+        Event.project_id == bindparam("project_id"),
+        Event.sequence > bindparam("after"),
+        Event.sequence <= bindparam("until"),
+        Event.person_id != NO_PERSON,
+    )
+    if count is not None:
+        events = events.where(Event.name.in_([bindparam(f"name_{place}", type_=String) for place in range(count)]))
+    return events.limit(bindparam("limit"))
+
+
 class EventQueries:
     """Reads the positions of one project's events, each query on a connection of its own."""
 
@@ -167,21 +181,15 @@ class EventRepository:
 
         They are at most ``limit``, and have at most ``limits.ROWS_BYTES`` of properties, unless one alone has more.
         """
-        events = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties).where(
-            Event.project_id == self._project_id,
-            Event.sequence > sequence,
-            Event.person_id != NO_PERSON,
-        )
         end = high_water_mark
-        if names is not None:
-            events = events.where(Event.name.in_(names))
-            # Fewer numbers than that leave nothing to look for.
-            if 1 < len(names) <= _MAX_SUBQUERIES and high_water_mark - sequence > limit:
-                end, _ = await self.page_of(names, sequence, high_water_mark, limit)
-        events = events.where(Event.sequence <= end).limit(limit)
-        rows, is_cut = await fetch_rows_by_size(
-            self._session, events, Event.sequence, Event.properties, limits.ROWS_BYTES.value
-        )
+        # Fewer numbers than the limit leave nothing to look for.
+        if names is not None and 1 < len(names) <= _MAX_SUBQUERIES and high_water_mark - sequence > limit:
+            end, _ = await self.page_of(names, sequence, high_water_mark, limit)
+        named = {f"name_{place}": name for place, name in enumerate(names or ())}
+        bound = {"project_id": self._project_id, "after": sequence, "until": end, "limit": limit, **named}
+        query = _named_query(None if names is None else len(names))
+        size = limits.ROWS_BYTES.value
+        rows, is_cut = await fetch_rows_by_size(self._session, query, Event.sequence, Event.properties, size, bound)
         is_full = is_cut or len(rows) >= limit
         return EventChunk(cast("Sequence[EventRow]", rows), rows[-1][0] if rows and is_full else end)
 

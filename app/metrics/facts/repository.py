@@ -10,24 +10,26 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     ColumnElement,
     Integer,
     Select,
     String,
+    Update,
     bindparam,
     cast,
     delete,
     func,
     insert,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.timestamps import to_microseconds
 from app.db.bulk import Columns, Row, chunks, insert_rows, read_columns
-from app.db.compiled_queries import fetch_within, is_among
+from app.db.compiled_queries import execute_within, fetch_within, is_among
 from app.db.database import Database
 from app.db.models import Fact, Project, Series, SeriesVariant, utc_now
 from app.db.upserts import insert_if_absent
@@ -62,17 +64,34 @@ class SeriesGone(LookupError):
     """Series were removed as unused after they were found, and before they were read or appended to."""
 
 
-def is_one_of(digests: Mapping[int, str]) -> ColumnElement[bool]:
-    """Return the condition that a series has one of the ids, and still the digest that belongs to it."""
-    return tuple_(Series.id, Series.digest).in_(list(digests.items()))
-
-
 @functools.cache
 def _series_query(key: Literal["id", "digest"], dialect_name: str) -> Select[int, str, int, int, bool]:
     """Return the query of the series of a project whose ids or digests are wanted."""
     is_wanted = is_among(getattr(Series, key), "wanted", dialect_name)
     columns = (Series.id, Series.digest, Series.watermark, Series.events_since, Series.is_in_clickhouse)
     return select(*columns).where(Series.project_id == bindparam("project_id", type_=Integer), is_wanted)
+
+
+@functools.cache
+def _locked_query(dialect_name: str) -> Select[int, str, int]:
+    """Return the query of the series of a project that are wanted and have their facts in one place, with a lock."""
+    is_wanted = is_among(Series.id, "wanted", dialect_name)
+    return (
+        select(Series.id, Series.digest, Series.watermark)
+        .where(
+            Series.project_id == bindparam("project_id", type_=Integer),
+            is_wanted,
+            Series.is_in_clickhouse == bindparam("in_clickhouse", type_=Boolean),
+        )
+        .order_by(Series.id)
+        .with_for_update()
+    )
+
+
+@functools.cache
+def _watermark_update(dialect_name: str) -> Update:
+    is_wanted = is_among(Series.id, "wanted", dialect_name)
+    return update(Series).where(is_wanted).values(watermark=bindparam("reached", type_=BigInteger))
 
 
 @functools.cache
@@ -149,13 +168,10 @@ class FactRepository:
         SeriesGone
             When one was removed, even if another series has its id by now, or moved to or from ClickHouse.
         """
-        rows = await self._session.execute(
-            select(Series.id, Series.watermark)
-            .where(Series.project_id == self._project_id, is_one_of(digests), Series.is_in_clickhouse == in_clickhouse)
-            .order_by(Series.id)
-            .with_for_update()
-        )
-        watermarks = {row.id: row.watermark for row in rows}
+        wanted = {"project_id": self._project_id, "wanted": list(digests), "in_clickhouse": in_clickhouse}
+        # Executed by SQLAlchemy, which begins the transaction.
+        rows = await self._session.execute(_locked_query(self._dialect), wanted)
+        watermarks = {row.id: row.watermark for row in rows if row.digest == digests[row.id]}
         if gone := digests.keys() - watermarks.keys():
             raise SeriesGone(gone)
         return watermarks
@@ -373,7 +389,9 @@ class FactRepository:
         return codes
 
     async def move_watermarks(self, series_ids: Iterable[int], sequence: int) -> None:
-        await self._update(Series.id.in_(list(series_ids)), watermark=sequence)
+        """Move the watermarks of series to an event. Call ``lock`` first."""
+        moved = {"wanted": list(series_ids), "reached": sequence}
+        await execute_within(self._session, _watermark_update(self._dialect), [moved])
 
 
 def _variants_of(matches: Mapping[int, Sequence[Match]]) -> dict[int, set[str]]:
