@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
@@ -56,8 +57,12 @@ _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
 }
 
 
+# Those that read many facts, and not only what is new.
+_WHOLE = frozenset({"since", "of a range", "between"})
+
+
 @functools.lru_cache(maxsize=256)
-def _facts_query(
+def _whole_query(
     choice: str, columns: Set[Column], codes: Sequence[Code], other: int, *, are_several: bool
 ) -> Select[*tuple[Any, ...]]:
     """Return the statement that reads facts. Time and variant share a column, because each column costs time.
@@ -73,6 +78,14 @@ def _facts_query(
     query = select(*(source for name, source in _SOURCES.items() if name in columns), moment)
     if are_several:
         query = query.add_columns(Fact.series_id)
+    return query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
+
+
+@functools.lru_cache(maxsize=64)
+def _query(choice: str, columns: Set[Column]) -> Select[*tuple[Any, ...]]:
+    """Return the statement that reads some facts. It is the same for all series, so that it is compiled once."""
+    read = [source for name, source in _SOURCES.items() if name in columns]
+    query = select(*read, Fact.time, Fact.variant, Fact.series_id)
     query = query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
     if choice == "of persons":
         # Without statistics of the table, SQLite would read all facts of the series by the primary key.
@@ -147,20 +160,27 @@ class SeriesFacts:
         distinct = list(dict.fromkeys(self._series_ids))
         if self._codes is None:
             self._codes = await find_codes(self._session, distinct, self._variants)
-        query = _facts_query(choice, self._columns, self._codes, self._other, are_several=len(distinct) > 1)
+        are_several = len(distinct) > 1
+        if choice in _WHOLE:
+            query = _whole_query(choice, self._columns, self._codes, self._other, are_several=are_several)
+        else:
+            query = _query(choice, frozenset(self._columns))
         together = await read_columns(self._session, query, {"series": distinct, **numbers})
-        if len(distinct) == 1:
-            found = {distinct[0]: self._as_facts(together)}
+        if not are_several:
+            found = {distinct[0]: self._as_facts(distinct[0], together)}
         else:
             of = {one: together["series_id"] == one for one in distinct}
             found = {
-                one: self._as_facts({name: values[rows] for name, values in together.items()})
+                one: self._as_facts(one, {name: values[rows] for name, values in together.items()})
                 for one, rows in of.items()
             }
         return [found[series_id] for series_id in self._series_ids]
 
-    def _as_facts(self, columns: Columns) -> FactColumns:
-        time, number = np.divmod(columns["moment"], self._other + 1)
+    def _as_facts(self, series_id: int, columns: Columns) -> FactColumns:
+        if "moment" in columns:
+            time, number = np.divmod(columns["moment"], self._other + 1)
+        else:
+            time, number = columns["time"], self._numbers_of(series_id, columns["variant"].astype(np.int32))
         nothing = np.broadcast_to(np.int64(0), time.shape)
         value = columns.get("value", np.broadcast_to(np.nan, time.shape))
         return FactColumns(
@@ -170,6 +190,14 @@ class SeriesFacts:
             value=np.where(value == NO_NUMBER, np.nan, value) if "value" in columns else value,
             sequence=columns.get("sequence", nothing).astype(np.int64, copy=False),
         )
+
+    def _numbers_of(self, series_id: int, codes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the number of each variant that facts of a series have by its code."""
+        known = {one.code: one.number for one in self._codes or () if one.series_id == series_id}
+        numbers = np.full(max(known, default=0) + 2, self._other, dtype=np.int32)  # the last one of all later codes
+        numbers[0] = NO_VARIANT
+        numbers[list(known)] = list(known.values())
+        return numbers[np.minimum(codes, len(numbers) - 1)]
 
 
 async def find_codes(session: AsyncSession, series_ids: Sequence[int], variants: Sequence[str]) -> tuple[Code, ...]:
