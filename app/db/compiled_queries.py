@@ -110,9 +110,12 @@ async def execute_within(
 ) -> None:
     """Execute a statement that returns nothing, for each of some parameters, as ``fetch_within`` does."""
     compiled = _compile(statement, session.get_bind().dialect)
-    driver = await driver_of(session)
-    for one in parameters:
-        await _request(driver, compiled.text, compiled.values(one))
+    driver, values = await driver_of(session), [compiled.values(one) for one in parameters]
+    if len(values) == 1:
+        await _request(driver, compiled.text, values[0])
+        return
+    with terminated_on_timeout(driver):
+        await driver.executemany(compiled.text, values)
 
 
 async def driver_of(session: AsyncSession) -> Driver:

@@ -3,18 +3,18 @@
 import datetime as dt
 import functools
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, TypeVarTuple, cast
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, String, bindparam, func, or_, select, tuple_, union_all
+from sqlalchemy import Integer, ScalarSelect, Select, String, bindparam, func, or_, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common import limits
 from app.common.page_sizes import fitting
 from app.common.timestamps import to_microseconds
-from app.db.advisory_locks import ProjectLock, wait_for_holders
+from app.db.advisory_locks import ProjectLock, wait_for_holders, waiting_for_holders
 from app.db.bulk import chunks
 from app.db.database import Database
 from app.db.models import Event, EventArchive, UnreadTimestamp
@@ -42,6 +42,16 @@ class EventChunk(NamedTuple):
 
     rows: Sequence[EventRow]
     end: int
+
+
+class LastEvents(NamedTuple):
+    """The sequence numbers of the last events by their names, 0 where there is none.
+
+    Events up to ``released_until`` are in ClickHouse only, and may have any name.
+    """
+
+    by_name: Mapping[str, int]
+    released_until: int
 
 
 class StoredEvent(NamedTuple):
@@ -117,6 +127,14 @@ def _named_query(count: int | None) -> Select[int, int, int, str, str]:
     return events.limit(bindparam("limit"))
 
 
+def high_water_mark_columns(dialect_name: str) -> Sequence[ScalarSelect[Any]]:
+    """Return the columns by which a query learns what ``EventQueries.high_water_mark`` returns: the first one.
+
+    The parameter ``lock`` is ``ProjectLock.EVENT_APPEND``.
+    """
+    return _HIGHEST.scalar_subquery(), waiting_for_holders(dialect_name)
+
+
 class EventQueries:
     """Reads the positions of one project's events, each query on a connection of its own."""
 
@@ -135,15 +153,17 @@ class EventQueries:
         await wait_for_holders(self._database, ProjectLock.EVENT_APPEND, self._project_id)
         return highest or 0
 
-    async def last_named(self, names: Iterable[str]) -> dict[str, int]:
-        """Return a sequence number after which there is no event of a name, for each name; 0 where there is none."""
+    async def last_named(self, names: Iterable[str]) -> LastEvents:
+        """Return after which event there is none of a name, for each name, and up to where events left the database."""
         found: dict[str, int] = {}
-        for chunk in chunks(list(names), _MAX_COLUMNS):
+        released_until = 0
+        for chunk in [*chunks(list(names), _MAX_COLUMNS)] or [[]]:
             bound = {f"name_{place}": name for place, name in enumerate(chunk)}
             [row] = await self._database.fetch(_last_of(len(chunk)), {"project_id": self._project_id, **bound})
             released, *last = row
-            found |= {name: max(sequence or 0, released or 0) for name, sequence in zip(chunk, last, strict=True)}
-        return found
+            released_until = released or 0
+            found |= {name: max(sequence or 0, released_until) for name, sequence in zip(chunk, last, strict=True)}
+        return LastEvents(found, released_until)
 
     async def unread_timestamps(self, names: Collection[str] | None, since: dt.datetime, before: dt.datetime) -> int:
         """Return how many events of some names, or of all, arrived with a time that could not be read."""

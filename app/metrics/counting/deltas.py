@@ -99,7 +99,8 @@ class _GroupReads:
         self._ids = members[0][0].series.ids
         self._variants = max((counter.metric.variants for counter, _ in members), key=len)
         self._all = series_of([one for counter, _ in members for one in counter.metric.event_sets])
-        counted = {one.digest: one for counter, _ in members for one in counter.counted_series()}
+        by_actor = [counter for counter, _ in members if counter.metric.additive_over == "actors"]
+        counted = {one.digest for counter in by_actor for one in counter.counted_series()}
         self._counted = [one for one in self._all if one.digest in counted]
         self._source = self._reader(self._all)
         self._mark = max(counter.watermark_after(known) for counter, known in members)
