@@ -127,6 +127,25 @@ def _named_query(count: int | None) -> Select[int, int, int, str, str]:
     return events.limit(bindparam("limit"))
 
 
+@functools.lru_cache(maxsize=64)
+def _page_query(count: int | None) -> Select[int | None, int]:
+    """Return the query of the last of the first events of ``count`` names in a range, or of all, and their number."""
+    in_range = (
+        Event.project_id == bindparam("project_id"),
+        Event.sequence > bindparam("after"),
+        Event.sequence <= bindparam("until"),
+    )
+    limit = bindparam("limit", type_=Integer)
+    of_names = [()] if count is None else [(Event.name == bindparam(f"name_{place}"),) for place in range(count)]
+    subqueries = [
+        select(Event.sequence).where(*in_range, *is_named).order_by(Event.sequence).limit(limit).subquery()
+        for is_named in of_names
+    ]
+    combined = union_all(*(select(subquery.c.sequence) for subquery in subqueries)).subquery()
+    first = select(combined.c.sequence).order_by(combined.c.sequence).limit(limit).subquery()
+    return select(func.max(first.c.sequence), func.count()).select_from(first)
+
+
 def high_water_mark_columns(dialect_name: str) -> Sequence[ScalarSelect[Any]]:
     """Return the columns by which a query learns what ``EventQueries.high_water_mark`` returns: the first one.
 
@@ -236,18 +255,9 @@ class EventRepository:
         to return the first ones. It is a separate query, because a planner that knows the range reads it in the order
         of the table.
         """
-        later = (
-            Event.project_id == self._project_id,
-            Event.sequence > sequence,
-            Event.sequence <= high_water_mark,
-        )
-        subqueries = [
-            select(Event.sequence).where(*later, *is_named).order_by(Event.sequence).limit(limit).subquery()
-            for is_named in ([()] if names is None else [(Event.name == name,) for name in names])
-        ]
-        combined = union_all(*(select(subquery.c.sequence) for subquery in subqueries)).subquery()
-        first = select(combined.c.sequence).order_by(combined.c.sequence).limit(limit).subquery()
-        found = await self._session.execute(select(func.max(first.c.sequence), func.count()).select_from(first))
+        named = {f"name_{place}": name for place, name in enumerate(names or ())}
+        bound = {"project_id": self._project_id, "after": sequence, "until": high_water_mark, "limit": limit, **named}
+        found = await self._session.execute(_page_query(None if names is None else len(names)), bound)
         last, count = found.one()
         return (last if count == limit else high_water_mark), count
 

@@ -82,7 +82,7 @@ class Deltas:
             facts: Sequence[FactColumns] = ()
             if every is not None and len(delta.touched):
                 facts = reads.part_of(counter, known, every, after=0)
-                if len(members) > 1:  # the news of others are about more actors
+                if len(np.unique(delta.touched)) < len(touched):  # the news of others are about more actors
                     facts = _of_same_persons(facts, delta.touched, log)
                 facts = await counter.with_joined(facts)
             changed.append((delta, facts, log))

@@ -265,7 +265,7 @@ class FactService:
 
     async def _store(self, counted: Mapping[str, Counted[Any]]) -> None:
         """Store counts by the digests of their metrics."""
-        stored = {digest: await asyncio.to_thread(counts.to_stored) for digest, counts in counted.items()}
+        stored = await asyncio.to_thread(lambda: {digest: counts.to_stored() for digest, counts in counted.items()})
         small = {digest: one for digest, one in stored.items() if len(one.body) <= limits.KEPT_COUNT_BYTES.value}
         if small:
             async with self._database.write(durable=False, owner=self._project_id) as session:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.bulk import Columns, chunks, read_columns
+from app.db.compiled_queries import fetch_within, is_among
 from app.db.models import Fact, SeriesVariant
 from app.metrics.facts.columns import (
     EVERYONE,
@@ -202,9 +203,18 @@ class SeriesFacts:
 
 async def find_codes(session: AsyncSession, series_ids: Sequence[int], variants: Sequence[str]) -> tuple[Code, ...]:
     """Return the codes of variants in the facts of series; a series may have stored any number of others."""
-    rows = await session.execute(
+    query = _codes_query(session.get_bind().dialect.name)
+    rows = await fetch_within(session, query, {"series": list(series_ids), "values": list(variants)})
+    return tuple(Code(series_id, code, variants.index(value) + 1) for series_id, code, value in rows)
+
+
+@functools.cache
+def _codes_query(dialect_name: str) -> Select[int, int, str]:
+    return (
         select(SeriesVariant.series_id, SeriesVariant.code, SeriesVariant.value)
-        .where(SeriesVariant.series_id.in_(series_ids), SeriesVariant.value.in_(variants))
+        .where(
+            is_among(SeriesVariant.series_id, "series", dialect_name),
+            is_among(SeriesVariant.value, "values", dialect_name),
+        )
         .order_by(SeriesVariant.series_id, SeriesVariant.code)
     )
-    return tuple(Code(row.series_id, row.code, variants.index(row.value) + 1) for row in rows)
