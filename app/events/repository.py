@@ -128,7 +128,7 @@ def _named_query(count: int | None) -> Select[int, int, int, str, str]:
 
 
 @functools.lru_cache(maxsize=64)
-def _page_query(count: int | None) -> Select[int | None, int]:
+def _page_query(count: int | None) -> Select[int, int]:
     """Return the query of the last of the first events of ``count`` names in a range, or of all, and their number."""
     in_range = (
         Event.project_id == bindparam("project_id"),
@@ -143,7 +143,7 @@ def _page_query(count: int | None) -> Select[int | None, int]:
     ]
     combined = union_all(*(select(subquery.c.sequence) for subquery in subqueries)).subquery()
     first = select(combined.c.sequence).order_by(combined.c.sequence).limit(limit).subquery()
-    return select(func.max(first.c.sequence), func.count()).select_from(first)
+    return select(func.coalesce(func.max(first.c.sequence), 0), func.count()).select_from(first)
 
 
 def high_water_mark_columns(dialect_name: str) -> Sequence[ScalarSelect[Any]]:
