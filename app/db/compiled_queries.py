@@ -111,11 +111,12 @@ async def execute_within(
     """Execute a statement that returns nothing, for each of some parameters, as ``fetch_within`` does."""
     compiled = _compile(statement, session.get_bind().dialect)
     driver, values = await driver_of(session), [compiled.values(one) for one in parameters]
-    if len(values) == 1:
-        await _request(driver, compiled.text, values[0])
+    if len(values) > 1 and hasattr(driver, "fetch"):  # asyncpg, which sends all of them at once
+        with terminated_on_timeout(driver):
+            await driver.executemany(compiled.text, values)
         return
-    with terminated_on_timeout(driver):
-        await driver.executemany(compiled.text, values)
+    for one in values:
+        await _request(driver, compiled.text, one)
 
 
 async def driver_of(session: AsyncSession) -> Driver:
