@@ -48,10 +48,14 @@ _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
         Fact.person_id < bindparam("end"),
     ),
     "after": (Fact.sequence > bindparam("watermark"), Fact.sequence <= bindparam("mark")),
+    # The range of the persons, and a sum that no index helps with, let PostgreSQL choose the index by person before
+    # the table was analyzed, too, as right after first answers: otherwise it reads all facts of the series, in 65
+    # instead of 8 ms for 141,000.
     "of persons": (
         Fact.time >= bindparam("since"),
-        Fact.sequence <= bindparam("mark"),
+        Fact.sequence + 0 <= bindparam("mark"),
         Fact.person_id.in_(bindparam("persons", expanding=True)),
+        Fact.person_id.between(bindparam("first"), bindparam("last")),
     ),
     "between": (Fact.time >= bindparam("since"), Fact.time < bindparam("before"), Fact.sequence <= bindparam("mark")),
     "of events": (Fact.sequence.in_(bindparam("sequences", expanding=True)),),
@@ -142,8 +146,9 @@ class SeriesFacts:
 
     async def of_persons(self, persons: Sequence[int], since: int, high_water_mark: int) -> list[FactColumns]:
         """Return the facts that ``since`` returns, of some persons only."""
+        bound = {"since": since, "mark": high_water_mark}
         parts = [
-            await self._read("of persons", {"since": since, "mark": high_water_mark, "persons": some})
+            await self._read("of persons", {**bound, "persons": some, "first": min(some), "last": max(some)})
             for some in chunks(persons)
         ]
         return [concatenate(one) for one in zip(*parts, strict=True)] or self._nothing()

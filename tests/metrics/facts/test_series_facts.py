@@ -19,6 +19,8 @@ async def test_facts_of_persons_are_found_without_reading_their_series(database:
     numbers: dict[str, int | Sequence[int]] = {
         "series": [1, 2][: 1 + are_several],
         "persons": list(range(500)),
+        "first": 0,
+        "last": 499,
         "since": 0,
         "mark": 2**40,
     }
