@@ -4,9 +4,9 @@ SQLite has one writer at a time, so there every lock is held already.
 """
 
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, Integer, bindparam, func, select, text
+from sqlalchemy import Connection, Integer, ScalarSelect, bindparam, func, null, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.database import Database
@@ -16,6 +16,7 @@ CLICKHOUSE_MIGRATION_KEY: Final = 7_236_180_012
 _EXCLUSIVE: Final = select(
     func.pg_advisory_xact_lock(bindparam("lock", type_=Integer), bindparam("project_id", type_=Integer))
 )
+_NOTHING: Final = select(null())
 
 
 class ProjectLock(IntEnum):
@@ -46,6 +47,14 @@ async def wait_for_holders(database: Database, lock: ProjectLock, project_id: in
     """Return when every transaction that holds a lock of a project at the time of the call has ended."""
     if not database.is_sqlite:
         await database.fetch(_EXCLUSIVE, {"lock": lock, "project_id": project_id})
+
+
+def waiting_for_holders(dialect_name: str) -> ScalarSelect[Any]:
+    """Return a column that a query has when ``wait_for_holders`` would return, with the parameters of that.
+
+    The rest of the query sees what was committed before it waited.
+    """
+    return (_EXCLUSIVE if dialect_name == "postgresql" else _NOTHING).scalar_subquery()
 
 
 def lock_schema(connection: Connection) -> None:

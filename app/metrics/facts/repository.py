@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     ColumnElement,
     CursorResult,
     Integer,
     Select,
     String,
+    Update,
     bindparam,
     delete,
     exists,
@@ -29,11 +32,13 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.timestamps import to_microseconds
+from app.db.advisory_locks import ProjectLock
 from app.db.bulk import Columns, Row, chunks, insert_rows, read_columns
-from app.db.compiled_queries import fetch_within, is_among
+from app.db.compiled_queries import execute_within, fetch_within, is_among
 from app.db.database import Database
 from app.db.models import Fact, Project, Series, SeriesVariant, utc_now
 from app.db.upserts import insert_if_absent
+from app.events.repository import high_water_mark_columns
 from app.metrics.facts.event_sets import names_actors
 from app.metrics.facts.matching import Match
 from app.metrics.facts.series import SeriesDefinition
@@ -63,6 +68,7 @@ _PAGE = (
     .order_by(Fact.person_id, Fact.sequence)
     .limit(bindparam("limit"))
 )
+_PROGRESS = (Series.id, Series.digest, Series.watermark, Series.events_since, Series.is_in_clickhouse)
 _BY_PERSON = operator.itemgetter(FACT_COLUMNS.index("person_id"))
 
 
@@ -81,17 +87,45 @@ class SeriesGone(LookupError):
     """Series were removed as unused after they were found, and before they were read or appended to."""
 
 
-def is_one_of(digests: Mapping[int, str]) -> ColumnElement[bool]:
-    """Return the condition that a series has one of the ids, and still the digest that belongs to it."""
-    return tuple_(Series.id, Series.digest).in_(list(digests.items()))
-
-
 @functools.cache
 def _series_query(key: Literal["id", "digest"], dialect_name: str) -> Select[int, str, int, int, bool]:
     """Return the query of the series of a project whose ids or digests are wanted."""
     is_wanted = is_among(getattr(Series, key), "wanted", dialect_name)
-    columns = (Series.id, Series.digest, Series.watermark, Series.events_since, Series.is_in_clickhouse)
-    return select(*columns).where(Series.project_id == bindparam("project_id", type_=Integer), is_wanted)
+    return select(*_PROGRESS).where(Series.project_id == bindparam("project_id", type_=Integer), is_wanted)
+
+
+@functools.cache
+def _series_and_mark_query(dialect_name: str) -> Select[*tuple[Any, ...]]:
+    """Return the query of series by digest behind the columns of the high-water mark; one row where there is none."""
+    is_wanted = (Series.project_id == Project.id) & is_among(Series.digest, "wanted", dialect_name)
+    return (
+        select(*high_water_mark_columns(dialect_name), *_PROGRESS)
+        .select_from(Project)
+        .outerjoin(Series, is_wanted)
+        .where(Project.id == bindparam("project_id", type_=Integer))
+    )
+
+
+@functools.cache
+def _locked_query(dialect_name: str) -> Select[int, str, int]:
+    """Return the query of the series of a project that are wanted and have their facts in one place, with a lock."""
+    is_wanted = is_among(Series.id, "wanted", dialect_name)
+    return (
+        select(Series.id, Series.digest, Series.watermark)
+        .where(
+            Series.project_id == bindparam("project_id", type_=Integer),
+            is_wanted,
+            Series.is_in_clickhouse == bindparam("in_clickhouse", type_=Boolean),
+        )
+        .order_by(Series.id)
+        .with_for_update()
+    )
+
+
+@functools.cache
+def _watermark_update(dialect_name: str) -> Update:
+    is_wanted = is_among(Series.id, "wanted", dialect_name)
+    return update(Series).where(is_wanted).values(watermark=bindparam("reached", type_=BigInteger))
 
 
 @functools.cache
@@ -116,6 +150,16 @@ class SeriesQueries:
             row[1]: StoredSeries(row[0], by_digest[row[1]], row[2], row[3], is_in_clickhouse=row[4])
             for row in await self._fetch("digest", list(by_digest))
         }
+
+    async def find_as_of(self, definitions: Sequence[SeriesDefinition]) -> tuple[dict[str, StoredSeries], int]:
+        """Return the series that exist, and ``EventQueries.high_water_mark``, in one query."""
+        by_digest = {definition.digest: definition for definition in definitions}
+        rows = await self._database.fetch(
+            _series_and_mark_query(self._database.engine.dialect.name),
+            {"project_id": self._project_id, "wanted": list(by_digest), "lock": ProjectLock.EVENT_APPEND},
+        )
+        found = {row[3]: StoredSeries(row[2], by_digest[row[3]], *row[4:]) for row in rows if row[2] is not None}
+        return found, (rows[0][0] or 0 if rows else 0)
 
     async def watermarks(self, series_ids: Iterable[int]) -> Mapping[int, int]:
         return {series_id: watermark for series_id, _, watermark, _, _ in await self._fetch("id", list(series_ids))}
@@ -168,13 +212,10 @@ class FactRepository:
         SeriesGone
             When one was removed, even if another series has its id by now, or moved to or from ClickHouse.
         """
-        rows = await self._session.execute(
-            select(Series.id, Series.watermark)
-            .where(Series.project_id == self._project_id, is_one_of(digests), Series.is_in_clickhouse == in_clickhouse)
-            .order_by(Series.id)
-            .with_for_update()
-        )
-        watermarks = {row.id: row.watermark for row in rows}
+        wanted = {"project_id": self._project_id, "wanted": list(digests), "in_clickhouse": in_clickhouse}
+        # Executed by SQLAlchemy, which begins the transaction.
+        rows = await self._session.execute(_locked_query(self._dialect), wanted)
+        watermarks = {row.id: row.watermark for row in rows if row.digest == digests[row.id]}
         if gone := digests.keys() - watermarks.keys():
             raise SeriesGone(gone)
         return watermarks
@@ -426,7 +467,9 @@ class FactRepository:
         return codes
 
     async def move_watermarks(self, series_ids: Iterable[int], sequence: int) -> None:
-        await self._update(Series.id.in_(list(series_ids)), watermark=sequence)
+        """Move the watermarks of series to an event. Call ``lock`` first."""
+        moved = {"wanted": list(series_ids), "reached": sequence}
+        await execute_within(self._session, _watermark_update(self._dialect), [moved])
 
 
 def _variants_of(matches: Mapping[int, Sequence[Match]]) -> dict[int, set[str]]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -22,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.bulk import Columns, chunks, read_columns
+from app.db.compiled_queries import fetch_within, is_among
 from app.db.models import Fact, Series, SeriesVariant
 from app.metrics.facts.columns import (
     EVERYONE,
@@ -73,16 +75,18 @@ def value_column(dialect_name: str) -> ColumnElement[float]:
     return func.coalesce(Fact.value, literal_column(no_number), type_=Double).label("value")
 
 
+def _sources(columns: Set[Column], dialect_name: str) -> list[ColumnElement[Any]]:
+    named = [source for name, source in _SOURCES.items() if name in columns]
+    return [*named, value_column(dialect_name)] if "value" in columns else named
+
+
+# Those that read many facts, and not only what is new.
+_WHOLE = frozenset({"since", "of a range", "between"})
+
+
 @functools.lru_cache(maxsize=256)
-def _facts_query(
-    choice: str,
-    columns: Set[Column],
-    codes: Sequence[Code],
-    other: int,
-    dialect_name: str,
-    *,
-    are_several: bool,
-    are_appended: bool = False,
+def _whole_query(
+    choice: str, columns: Set[Column], codes: Sequence[Code], other: int, dialect_name: str, *, are_several: bool
 ) -> Select[*tuple[Any, ...]]:
     """Return the statement that reads facts. Time and variant share a column, because each column costs time.
 
@@ -94,11 +98,18 @@ def _facts_query(
     else:  # databases compare one number faster
         number = case({0: NO_VARIANT} | {one.code: one.number for one in codes}, value=Fact.variant, else_=other)
     moment = type_coerce(Fact.time * (other + 1) + number, BigInteger).label("moment")
-    query = select(*(source for name, source in _SOURCES.items() if name in columns), moment)
-    if "value" in columns:
-        query = query.add_columns(value_column(dialect_name))
+    query = select(*_sources(columns, dialect_name), moment)
     if are_several:
         query = query.add_columns(Fact.series_id)
+    return query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
+
+
+@functools.lru_cache(maxsize=64)
+def _query(
+    choice: str, columns: Set[Column], dialect_name: str, *, are_appended: bool = False
+) -> Select[*tuple[Any, ...]]:
+    """Return the statement that reads some facts. It is the same for all series, so that it is compiled once."""
+    query = select(*_sources(columns, dialect_name), Fact.time, Fact.variant, Fact.series_id)
     query = query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
     if are_appended:  # in PostgreSQL's words for the index of these
         query = query.where(text("is_appended"))
@@ -158,10 +169,8 @@ class SeriesFacts:
 
     async def of_persons(self, persons: Sequence[int], since: int, high_water_mark: int) -> list[FactColumns]:
         """Return the facts that ``since`` returns, of some persons only."""
-        parts = [
-            await self._read("of persons", {"since": since, "mark": high_water_mark, "persons": some})
-            for some in chunks(persons)
-        ]
+        bound = {"since": since, "mark": high_water_mark}
+        parts = [await self._read("of persons", {**bound, "persons": some}) for some in chunks(persons)]
         return [concatenate(one) for one in zip(*parts, strict=True)] or self._nothing()
 
     async def of_events(self, sequences: Sequence[int]) -> list[FactColumns]:
@@ -189,28 +198,29 @@ class SeriesFacts:
         distinct = list(dict.fromkeys(self._series_ids))
         if self._codes is None:
             self._codes = await find_codes(self._session, distinct, self._variants)
-        query = _facts_query(
-            choice,
-            self._columns,
-            self._codes,
-            self._other,
-            self._dialect,
-            are_several=len(distinct) > 1,
-            are_appended=are_appended,
-        )
+        are_several = len(distinct) > 1
+        if choice in _WHOLE:
+            query = _whole_query(
+                choice, self._columns, self._codes, self._other, self._dialect, are_several=are_several
+            )
+        else:
+            query = _query(choice, frozenset(self._columns), self._dialect, are_appended=are_appended)
         together = await read_columns(self._session, query, {"series": distinct, **numbers})
-        if len(distinct) == 1:
-            found = {distinct[0]: self._as_facts(together)}
+        if not are_several:
+            found = {distinct[0]: self._as_facts(distinct[0], together)}
         else:
             of = {one: together["series_id"] == one for one in distinct}
             found = {
-                one: self._as_facts({name: values[rows] for name, values in together.items()})
+                one: self._as_facts(one, {name: values[rows] for name, values in together.items()})
                 for one, rows in of.items()
             }
         return [found[series_id] for series_id in self._series_ids]
 
-    def _as_facts(self, columns: Columns) -> FactColumns:
-        time, number = np.divmod(columns["moment"], self._other + 1)
+    def _as_facts(self, series_id: int, columns: Columns) -> FactColumns:
+        if "moment" in columns:
+            time, number = np.divmod(columns["moment"], self._other + 1)
+        else:
+            time, number = columns["time"], self._numbers_of(series_id, columns["variant"].astype(np.int32))
         nothing = np.broadcast_to(np.int64(0), time.shape)
         value = columns.get("value", np.broadcast_to(np.nan, time.shape))
         return FactColumns(
@@ -221,12 +231,29 @@ class SeriesFacts:
             sequence=columns.get("sequence", nothing).astype(np.int64, copy=False),
         )
 
+    def _numbers_of(self, series_id: int, codes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the number of each variant that facts of a series have by its code."""
+        known = {one.code: one.number for one in self._codes or () if one.series_id == series_id}
+        numbers = np.full(max(known, default=0) + 2, self._other, dtype=np.int32)  # the last one of all later codes
+        numbers[0] = NO_VARIANT
+        numbers[list(known)] = list(known.values())
+        return numbers[np.minimum(codes, len(numbers) - 1)]
+
 
 async def find_codes(session: AsyncSession, series_ids: Sequence[int], variants: Sequence[str]) -> tuple[Code, ...]:
     """Return the codes of variants in the facts of series; a series may have stored any number of others."""
-    rows = await session.execute(
+    query = _codes_query(session.get_bind().dialect.name)
+    rows = await fetch_within(session, query, {"series": list(series_ids), "values": list(variants)})
+    return tuple(Code(series_id, code, variants.index(value) + 1) for series_id, code, value in rows)
+
+
+@functools.cache
+def _codes_query(dialect_name: str) -> Select[int, int, str]:
+    return (
         select(SeriesVariant.series_id, SeriesVariant.code, SeriesVariant.value)
-        .where(SeriesVariant.series_id.in_(series_ids), SeriesVariant.value.in_(variants))
+        .where(
+            is_among(SeriesVariant.series_id, "series", dialect_name),
+            is_among(SeriesVariant.value, "values", dialect_name),
+        )
         .order_by(SeriesVariant.series_id, SeriesVariant.code)
     )
-    return tuple(Code(row.series_id, row.code, variants.index(row.value) + 1) for row in rows)

@@ -8,14 +8,14 @@ from sqlalchemy import text
 from app.db.bulk import _template
 from app.db.database import Database
 from app.metrics.facts.columns import WITHOUT_VALUES
-from app.metrics.facts.series_facts import _facts_query
+from app.metrics.facts.series_facts import _query
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.mark.parametrize("are_several", [False, True])
 async def test_facts_of_persons_are_found_without_reading_their_series(database: Database, are_several: bool) -> None:
-    query = _facts_query("of persons", WITHOUT_VALUES, (), 1, "sqlite", are_several=are_several)
+    query = _query("of persons", WITHOUT_VALUES, "sqlite")
     numbers: dict[str, int | Sequence[int]] = {
         "series": [1, 2][: 1 + are_several],
         "persons": list(range(500)),
