@@ -76,8 +76,8 @@ def value_column(dialect_name: str) -> ColumnElement[float]:
 
 
 def _sources(columns: Set[Column], dialect_name: str) -> list[ColumnElement[Any]]:
-    named = [source for name, source in _SOURCES.items() if name in columns]
-    return [*named, value_column(dialect_name)] if "value" in columns else named
+    sources: list[ColumnElement[Any]] = [source for name, source in _SOURCES.items() if name in columns]
+    return [*sources, value_column(dialect_name)] if "value" in columns else sources
 
 
 # Those that read many facts, and not only what is new.
@@ -146,6 +146,7 @@ class SeriesFacts:
         self._variants = variants
         self._other = len(variants) + 1
         self._codes: tuple[Code, ...] | None = None
+        self._bulk_until: int | None = None
 
     async def ranges(self, high_water_mark: int, rows: int) -> Sequence[ActorRange]:  # noqa: ARG002  # of the protocol
         """Return one range: the table is not in the order of actors, and each range would read most of it."""
@@ -188,8 +189,10 @@ class SeriesFacts:
         """Whether PostgreSQL finds the facts of all events after one by their sequence numbers."""
         if self._dialect != "postgresql":
             return False
-        last = select(func.max(Series.bulk_until)).where(Series.id.in_(set(self._series_ids)))
-        return (await self._session.scalar(last) or 0) <= after
+        if self._bulk_until is None:
+            numbers = {"series": list(self._series_ids)}
+            [(self._bulk_until,)] = await fetch_within(self._session, _bulk_query(self._dialect), numbers)
+        return (self._bulk_until or 0) <= after
 
     async def _read(
         self, choice: str, numbers: Mapping[str, int | Sequence[int]], *, are_appended: bool = False
@@ -257,3 +260,8 @@ def _codes_query(dialect_name: str) -> Select[int, int, str]:
         )
         .order_by(SeriesVariant.series_id, SeriesVariant.code)
     )
+
+
+@functools.cache
+def _bulk_query(dialect_name: str) -> Select[int | None]:
+    return select(func.max(Series.bulk_until)).where(is_among(Series.id, "series", dialect_name))

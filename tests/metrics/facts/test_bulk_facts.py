@@ -16,7 +16,7 @@ from app.metrics.facts.database_facts import DatabaseFacts
 from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.repository import FactRepository
 from app.metrics.facts.series import EventSource, SeriesDefinition
-from app.metrics.facts.series_facts import SeriesFacts, _facts_query
+from app.metrics.facts.series_facts import SeriesFacts, _query
 from app.properties.filters import parse_filter
 from tests.conftest import settings_for
 from tests.support.service import Service, event
@@ -135,7 +135,7 @@ async def test_new_facts_are_found_without_reading_their_series(
     service: Service, database: Database, choice: str
 ) -> None:
     """Even before PostgreSQL has looked at the table."""
-    query = _facts_query(choice, WITHOUT_VALUES, (), 1, "postgresql", are_several=True, are_appended=True)
+    query = _query(choice, WITHOUT_VALUES, "postgresql", are_appended=True)
     numbers: dict[str, int | Sequence[int]] = {
         "series": [1, 2],
         "watermark": 5,
