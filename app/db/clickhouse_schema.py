@@ -47,7 +47,8 @@ def _create_events(clickhouse: ClickHouse) -> Sequence[str]:
 
 def _add_flag_properties(clickhouse: ClickHouse) -> Sequence[str]:
     # Events that were inserted before are read by the expression, until a merge writes the column.
-    column = f"{clickhouse_flags.COLUMN} LowCardinality(String) MATERIALIZED {clickhouse_flags.expression()}"
+    # Not a dictionary: that takes twice as much where events have twenty flags.
+    column = f"{clickhouse_flags.COLUMN} String MATERIALIZED {clickhouse_flags.expression()} CODEC(ZSTD(1))"
     stored = clickhouse.stored_table("event")
     tables = [stored, f"{clickhouse.table('event')}{clickhouse.on_cluster}"] if clickhouse.cluster else [stored]
     return [f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}" for table in tables]
