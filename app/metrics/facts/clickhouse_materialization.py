@@ -87,7 +87,7 @@ class ArchivedMaterialization:
         self._database = database
         self._clickhouse = clickhouse
         self._project_id = project_id
-        self._sizes = sizes  # of the next range of each project
+        self._sizes = sizes  # of the first range of each project
         self._inserts = FactInserts(database, clickhouse, project_id)
 
     async def steps(
@@ -109,17 +109,14 @@ class ArchivedMaterialization:
                 yield ids, reached
 
     async def _ranges(self, matchers: Mapping[int, SeriesMatcher], watermark: int, until: int) -> AsyncGenerator[int]:
+        reads_flags = any(is_flag_property(key) for one in matchers.values() for key in one.keys)
         ways = [
             ArchivedTokens(self._clickhouse.table("event"), self._project_id, matchers, by_flags=by_flags)
-            for by_flags in (
-                [True, False]
-                if any(is_flag_property(key) for one in matchers.values() for key in one.keys)
-                else [False]
-            )
+            for by_flags in ([True, False] if reads_flags else [False])
         ]
+        size = self._sizes.get(self._project_id) or _FIRST_RANGE
         while watermark < until and ways:
-            size, started = self._sizes.get(self._project_id) or _FIRST_RANGE, time.monotonic()
-            end = min(watermark + size, until)
+            end, started = min(watermark + size, until), time.monotonic()
             try:
                 is_made = await self._make(ways[0], matchers, watermark, end)
             except _OvertakenError:
@@ -128,16 +125,17 @@ class ArchivedMaterialization:
                 logger.info("events up to %d are not made into facts this way: %s", end, error)
                 is_made = False
             except OSError:  # which may mean that the range takes longer than a statement may
-                self._sizes.put(self._project_id, max(size // _GROWTH, _SMALLEST_RANGE))
+                self._sizes.put(self._project_id, min(max(size // _GROWTH, _SMALLEST_RANGE), _FIRST_RANGE))
                 raise
             if not is_made:
                 ways.pop(0)
                 continue
             seconds = time.monotonic() - started
             if seconds < _QUICK:
-                self._sizes.put(self._project_id, min(size * _GROWTH, _LARGEST_RANGE))
+                size = min(size * _GROWTH, _LARGEST_RANGE)
             elif seconds > _SLOW:
-                self._sizes.put(self._project_id, max(size // _GROWTH, _SMALLEST_RANGE))
+                size = max(size // _GROWTH, _SMALLEST_RANGE)
+            self._sizes.put(self._project_id, min(size, _FIRST_RANGE))
             watermark = end
             yield watermark
 
