@@ -45,6 +45,7 @@ _DIRECT_CHUNKS = 4
 MAX_HELPERS = 2
 # Answers that a process keeps: most are some kilobytes, the report of a page of many days is a megabyte.
 KEPT = 64
+_PROJECTS = 1_000
 
 logger = logging.getLogger("abacus")
 
@@ -96,6 +97,7 @@ class Materializer:
         self.kept = RecentlyUsed[str, object](KEPT)  # what requests asked for last, by what they asked
         self.progress = Progress()
         self.failures = CountingFailures()
+        self._archived_ranges = RecentlyUsed[int, int](_PROJECTS)  # how many events ClickHouse works at, by project
         self._locks: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def lock_for(self, work: Hashable) -> asyncio.Lock:
@@ -230,7 +232,7 @@ class Materializer:
         """Let ClickHouse make the facts of the events that it has, and move the watermarks as far as it gets."""
         if self._database.clickhouse is None:
             return
-        work = ArchivedMaterialization(self._database, self._database.clickhouse, project_id)
+        work = ArchivedMaterialization(self._database, self._database.clickhouse, project_id, self._archived_ranges)
         async with contextlib.aclosing(work.steps(matchers, watermarks, until)) as steps:
             async for series_ids, reached in steps:
                 watermarks.update(dict.fromkeys(series_ids, reached))
