@@ -10,8 +10,8 @@ from app.common.timestamps import from_microseconds
 from app.events.imports.lines import Line
 from app.events.imports.records import ImportedEvent, LineRefused, PersonRecord
 
-BATCH_EVENTS: Final = 20_000
-BATCH_BYTES: Final = 16 * 1024 * 1024
+BATCH_EVENTS: Final = 10_000
+BATCH_BYTES: Final = 8 * 1024 * 1024
 _BATCH_MERGES: Final = 1_000
 _BATCH_LINES: Final = 50_000
 _DAY: Final = 86_400_000_000  # in microseconds

@@ -54,6 +54,8 @@ class PersonService:
         ids, without_profile = await self._ids(self._known, _mentioned(events))
         settled = self._known.unchanged(events, ids, without_profile)
         others = [event for event in events if event.distinct_id not in settled]
+        if all(event.alias is None for event in others):  # of persons that are new there is nothing to read
+            others = [event for event in others if event.distinct_id in ids]
         return settled | await self._resolve(others) if others else settled
 
     async def _ids(self, known: KnownPersons, names: Set[str]) -> tuple[dict[str, int], set[str]]:
