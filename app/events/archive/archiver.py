@@ -37,6 +37,10 @@ _COLUMNS: Final = (
 )  # fmt: skip
 
 
+class AnotherArchiverError(Exception):
+    """Another process copies the events of the project, too."""
+
+
 class _Copied(NamedTuple):
     """The end of a range of sequence numbers, and how many events were in it."""
 
@@ -64,7 +68,13 @@ class EventArchiver:
         self._pace = pace
 
     async def steps(self, retention: dt.timedelta) -> AsyncIterator[None]:
-        """Copy all events, and remove old ones here; pause after each batch. It can be interrupted and repeated."""
+        """Copy all events, and remove old ones here; pause after each batch. It can be interrupted and repeated.
+
+        Raises
+        ------
+        AnotherArchiverError
+            Two with a pace would take twice the time: this one leaves the rest to the other.
+        """
         queries = EventQueries(self._database, self._project_id)
         until, reached = await queries.high_water_mark(), None
         began = await self._begin()
@@ -91,17 +101,13 @@ class EventArchiver:
             await self._pace.rest(self._pace.clock() - began, events, reached)
 
     async def _copy(self, until: int, reached: int | None) -> _Copied | None:
-        """Copy the next batch; return None where there is none.
-
-        Where others have copied events since this process has ``reached`` some, those with a pace leave the rest to
-        them: two would take twice the time.
-        """
+        """Copy the next batch after those that have ``reached`` a sequence number; return None where there is none."""
         batch = self._batch if self._pace is None else self._pace.batch
         async with self._database.write() as session:
             state = await ArchiveRepository(session, self._project_id).lock()
             after = state.archived_until
-            if self._pace is not None and reached not in {None, after}:
-                return None
+            if self._pace is not None and reached not in {None, after} and after < until:
+                raise AnotherArchiverError
             if state.sending_until > after:
                 state.interrupted_at = to_microseconds(utc_now())
             elif after < until:

@@ -10,7 +10,7 @@ from app.accounts.projects.repository import AccountRepository
 from app.db.clickhouse import ClickHouse, ClickHouseFailure, ClickHouseUnavailable
 from app.db.database import Database
 from app.db.errors import describe, is_transient_database_error
-from app.events.archive.archiver import EventArchiver
+from app.events.archive.archiver import AnotherArchiverError, EventArchiver
 from app.events.archive.pace import ArchivePace
 from app.telemetry.prometheus import ARCHIVED_UNTIL
 
@@ -54,6 +54,8 @@ class ArchiveScheduler:
                 try:
                     if await _go_on(steps):
                         continue
+                except AnotherArchiverError:
+                    succeeded = False  # as far as this process knows
                 except Exception as error:  # an error of one project must not stop the others
                     self._report(f"events of project {project_id} wait", error)
                     succeeded = False
