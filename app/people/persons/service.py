@@ -62,8 +62,9 @@ class PersonService:
         """Return what ``PersonRepository.ids`` does, where only what is not known is read."""
         known.discard()  # what an attempt noted that was rolled back
         before, changes = known.changes, await self._persons.changes()
-        is_merged = before is not None and before.last_merge < changes.last_merge
-        merged = (await self._persons.merges(before.last_merge)).merged.tolist() if before and is_merged else ()
+        merged: Iterable[int] = ()
+        if before is not None and before.last_merge < changes.last_merge:
+            merged = (await self._persons.merges(before.last_merge)).merged.tolist()
         known.follow(changes, merged)
         ids = known.ids(names)
         if len(ids) == len(names):
