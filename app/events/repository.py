@@ -168,8 +168,13 @@ class EventQueries:
         committed yet. Writers hold a shared lock from before the allocation until their commit: once the exclusive lock
         was held, after the number was read, every writer with a lower number has finished.
         """
-        [(highest,)] = await self._database.fetch(_HIGHEST, {})
+        highest = await self.highest()
         await wait_for_holders(self._database, ProjectLock.EVENT_APPEND, self._project_id)
+        return highest
+
+    async def highest(self) -> int:
+        """Return the highest sequence number that is committed, of all projects; 0 without events."""
+        [(highest,)] = await self._database.fetch(_HIGHEST, {})
         return highest or 0
 
     async def last_named(self, names: Iterable[str]) -> LastEvents:

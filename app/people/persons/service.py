@@ -51,10 +51,27 @@ class PersonService:
         """
         if self._known is None:
             return await self._resolve(events)
-        ids, without_profile = await self._persons.ids(list(_mentioned(events)))
+        ids, without_profile = await self._ids(self._known, _mentioned(events))
         settled = self._known.unchanged(events, ids, without_profile)
         others = [event for event in events if event.distinct_id not in settled]
+        if all(event.alias is None for event in others):  # of persons that are new there is nothing to read
+            others = [event for event in others if event.distinct_id in ids]
         return settled | await self._resolve(others) if others else settled
+
+    async def _ids(self, known: KnownPersons, names: Set[str]) -> tuple[dict[str, int], set[str]]:
+        """Return what ``PersonRepository.ids`` does, where only what is not known is read."""
+        known.discard()  # what an attempt noted that was rolled back
+        before, changes = known.changes, await self._persons.changes()
+        merged: Iterable[int] = ()
+        if before is not None and before.last_merge < changes.last_merge:
+            merged = (await self._persons.merges(before.last_merge)).merged.tolist()
+        known.follow(changes, merged)
+        ids = known.ids(names)
+        if len(ids) == len(names):
+            return ids, set()
+        found, without_profile = await self._persons.ids([name for name in names if name not in ids])
+        known.note_ids(found, without_profile)
+        return ids | found, without_profile
 
     async def _resolve(self, events: Sequence[SentEvent]) -> dict[str, int]:
         if any(event.alias is not None for event in events):
