@@ -75,9 +75,9 @@ def value_column(dialect_name: str) -> ColumnElement[float]:
     return func.coalesce(Fact.value, literal_column(no_number), type_=Double).label("value")
 
 
-def _sources(columns: Set[Column], dialect_name: str) -> list[ColumnElement[Any]]:
-    sources: list[ColumnElement[Any]] = [source for name, source in _SOURCES.items() if name in columns]
-    return [*sources, value_column(dialect_name)] if "value" in columns else sources
+def _select(columns: Set[Column], dialect_name: str) -> Select[*tuple[Any, ...]]:
+    named: Select[*tuple[Any, ...]] = select(*(source for name, source in _SOURCES.items() if name in columns))
+    return named.add_columns(value_column(dialect_name)) if "value" in columns else named
 
 
 # Those that read many facts, and not only what is new.
@@ -98,7 +98,7 @@ def _whole_query(
     else:  # databases compare one number faster
         number = case({0: NO_VARIANT} | {one.code: one.number for one in codes}, value=Fact.variant, else_=other)
     moment = type_coerce(Fact.time * (other + 1) + number, BigInteger).label("moment")
-    query = select(*_sources(columns, dialect_name), moment)
+    query = _select(columns, dialect_name).add_columns(moment)
     if are_several:
         query = query.add_columns(Fact.series_id)
     return query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
@@ -109,7 +109,7 @@ def _query(
     choice: str, columns: Set[Column], dialect_name: str, *, are_appended: bool = False
 ) -> Select[*tuple[Any, ...]]:
     """Return the statement that reads some facts. It is the same for all series, so that it is compiled once."""
-    query = select(*_sources(columns, dialect_name), Fact.time, Fact.variant, Fact.series_id)
+    query = _select(columns, dialect_name).add_columns(Fact.time, Fact.variant, Fact.series_id)
     query = query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
     if are_appended:  # in PostgreSQL's words for the index of these
         query = query.where(text("is_appended"))
