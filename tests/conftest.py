@@ -26,7 +26,6 @@ import pytest
 from fastapi import FastAPI
 from starlette.datastructures import State
 
-from app.accounts.projects.service import AccountService
 from app.db import migrations
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
@@ -35,6 +34,7 @@ from tests.support.application import application as build_application
 from tests.support.clickhouse import ClickHouseServer
 from tests.support.compiled_once import share_compiled_statements
 from tests.support.examples import CI, DEV
+from tests.support.new_projects import NewProject, ProjectStock, set_up_project
 from tests.support.postgresql import PostgresServer
 from tests.support.programs import EVERYTHING
 from tests.support.service import Service
@@ -328,21 +328,28 @@ async def client(application: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def project_stock() -> ProjectStock:
+    return ProjectStock()
+
+
 @pytest.fixture
-async def service(client: httpx.AsyncClient, database: Database) -> Service:
+async def service(
+    request: pytest.FixtureRequest, client: httpx.AsyncClient, database: Database, project_stock: ProjectStock
+) -> Service:
     """The API as the owner of a new project sees it."""
-    return await new_service(client, database)
+    if request.node.get_closest_marker("own_database"):
+        return await new_service(client, database)
+    return service_of(client, await project_stock.take(database))
 
 
 async def new_service(
     client: httpx.AsyncClient, database: Database, timezone: str = "UTC", *, beside: Service | None = None
 ) -> Service:
     """Set up a project: of a user and an organization of its own, or of those that another project has."""
-    unique = uuid4().hex[:12]
-    email = beside.email if beside else f"ann-{unique}@example.com"
-    organization = beside.organization if beside else f"Example {unique}"
-    async with database.write() as session:
-        made = await AccountService(session).set_up_project(
-            name="Web shop", email=email, organization_name=organization, timezone=timezone
-        )
-    return Service(client, made.project.id, made.project.api_token, made.personal_api_key, email, organization)
+    email, organization = (beside.email, beside.organization) if beside else (None, None)
+    return service_of(client, await set_up_project(database, timezone, email=email, organization=organization))
+
+
+def service_of(client: httpx.AsyncClient, project: NewProject) -> Service:
+    return Service(client, project.id, project.token, project.key, project.email, project.organization)
