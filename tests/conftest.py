@@ -34,7 +34,7 @@ from tests.support.application import application as build_application
 from tests.support.clickhouse import ClickHouseServer
 from tests.support.compiled_once import share_compiled_statements
 from tests.support.examples import CI, DEV
-from tests.support.new_projects import NewProject, ProjectStock, set_up_project
+from tests.support.new_projects import ProjectStock, set_up_project
 from tests.support.postgresql import PostgresServer
 from tests.support.programs import EVERYTHING
 from tests.support.service import Service
@@ -54,6 +54,7 @@ DATABASES = ("sqlite", "postgresql")
 CLICKHOUSE_OF: dict[str, str] = {}
 DATABASE_FIXTURES = {"database_url", "postgresql", "sqlite_template"}
 MEMORY_OF_DATABASES = 2**30  # bytes free; all tests leave a hundredth of it in the database that they share
+STOCK = ProjectStock()
 SLOW_MARKERS = ("clients", "browser", "exhaustive", "growth", "system")
 # What a module has imported that starts processes or prepares databases without these fixtures.
 SLOW_IMPORTS = {"subprocess", "migrations", "PostgresServer", "sqlite3", "serving", "Forked"}
@@ -278,6 +279,7 @@ class OpenedApplications:
         if database_url not in self._states:
             await self._open.enter_async_context(serving(self._application, database_url))
             self._states[database_url] = self._application.state
+            STOCK.serve(self._application.state.database)
         return self._states[database_url]
 
     async def close(self) -> None:
@@ -328,28 +330,19 @@ async def client(application: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@pytest.fixture(scope="session")
-def project_stock() -> ProjectStock:
-    return ProjectStock()
-
-
 @pytest.fixture
-async def service(
-    request: pytest.FixtureRequest, client: httpx.AsyncClient, database: Database, project_stock: ProjectStock
-) -> Service:
+async def service(client: httpx.AsyncClient, database: Database) -> Service:
     """The API as the owner of a new project sees it."""
-    if request.node.get_closest_marker("own_database"):
-        return await new_service(client, database)
-    return service_of(client, await project_stock.take(database))
+    return await new_service(client, database)
 
 
 async def new_service(
     client: httpx.AsyncClient, database: Database, timezone: str = "UTC", *, beside: Service | None = None
 ) -> Service:
     """Set up a project: of a user and an organization of its own, or of those that another project has."""
-    email, organization = (beside.email, beside.organization) if beside else (None, None)
-    return service_of(client, await set_up_project(database, timezone, email=email, organization=organization))
-
-
-def service_of(client: httpx.AsyncClient, project: NewProject) -> Service:
+    if beside is None and timezone == "UTC" and database in STOCK:
+        project = await STOCK.take(database)
+    else:
+        email, organization = (beside.email, beside.organization) if beside else (None, None)
+        project = await set_up_project(database, timezone, email=email, organization=organization)
     return Service(client, project.id, project.token, project.key, project.email, project.organization)

@@ -42,8 +42,15 @@ class ProjectStock:
     def __init__(self) -> None:
         self._waiting: dict[Database, list[NewProject]] = {}
 
+    def serve(self, database: Database) -> None:
+        """Have projects of a database from now on."""
+        self._waiting[database] = []
+
+    def __contains__(self, database: Database) -> bool:
+        return database in self._waiting
+
     async def take(self, database: Database) -> NewProject:
-        waiting = self._waiting.setdefault(database, [])
+        waiting = self._waiting[database]
         if not waiting:
             waiting += await make_projects(database, _AT_A_TIME)
         return waiting.pop(0)
