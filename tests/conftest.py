@@ -47,6 +47,8 @@ hypothesis.settings.register_profile("ci", deadline=None, max_examples=CI, deran
 hypothesis.settings.load_profile("ci" if os.environ.get(EVERYTHING) else "dev")
 
 share_compiled_statements()
+# What is made while tests are collected stays: to look for garbage in it takes a second of every worker.
+gc.disable()
 
 SERVER_OF_ALL = pytest.StashKey[PostgresServer]()
 DATABASES = ("sqlite", "postgresql")
@@ -93,6 +95,7 @@ def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what stays to the end."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def is_fast(item: pytest.Item) -> bool:

@@ -96,6 +96,7 @@ class Materializer:
         self.kept = RecentlyUsed[str, object](KEPT)  # what requests asked for last, by what they asked
         self.progress = Progress()
         self.failures = CountingFailures()
+        self.verdict_failures = CountingFailures()
         self._locks: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def lock_for(self, work: Hashable) -> asyncio.Lock:
