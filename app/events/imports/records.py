@@ -117,6 +117,8 @@ class EventReader:
 
     def _event(self, line: bytes, record: EventRecord) -> ImportedEvent | None:
         sent = record.event
+        if sent.event is not UNSET and not sent.event:
+            raise LineRefused("names no event")
         if sent.timestamp is None or sent.timestamp == "":
             raise LineRefused("states no time")
         if not sent.uuid:

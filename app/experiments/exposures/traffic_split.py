@@ -9,14 +9,13 @@ from typing import Self
 from app.activity_log.repository import ActivityQueries, Author
 from app.common.timestamps import write_moment
 from app.db.database import Database
-from app.db.models import Experiment
-from app.flags.filters import JsonDict, groups_of, variant_keys, variants_of
+from app.db.models import Experiment, User
+from app.flags.filters import PLANNED_VARIANTS, JsonDict, groups_of, variant_keys, variants_of
 from app.flags.holdouts import read_holdout
 
 _BEGINNING = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _WHOLE = 100.0
 
-VARIANTS = "feature_flag_variants"  # in an experiment's parameters
 _MOST_FORMER_VARIANTS = 100
 
 
@@ -190,7 +189,7 @@ def shipped_variant(filters: JsonDict) -> str | None:
 
 def _former_variants(experiment: Experiment, changes: Sequence[_Change]) -> list[str]:
     planned = experiment.parameters if isinstance(experiment.parameters, dict) else {}
-    keys = dict.fromkeys(shares_of({"multivariate": {"variants": planned.get(VARIANTS)}}))
+    keys = dict.fromkeys(shares_of({"multivariate": {"variants": planned.get(PLANNED_VARIANTS)}}))
     for change in changes:
         keys |= dict.fromkeys([*(change.before.shares if change.before else ()), *change.after.shares])
     present = shares_of(experiment.feature_flag.filters)

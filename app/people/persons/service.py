@@ -93,6 +93,8 @@ class PersonService:
         stored = {one.distinct_id: one for one in await self._persons.persons(list(names))}
         changed: set[int] = set()
         compared: set[int] = set()
+        # Known for these events only: a value of a person who is erased later must not stay in the process.
+        property_names = functools.cache(_property_names)
         slices = TimeSlices()
         for some in chunks(events, _EVENTS_IN_A_SLICE):
             for event in some:
@@ -105,7 +107,7 @@ class PersonService:
                     continue
                 elif event.person_bytes or event.campaign or person.document is None:
                     compared.add(person.id)
-                elif not _property_names(person.document).issuperset(event.origin):
+                elif not property_names(person.document).issuperset(event.origin):
                     changed.add(person.id)
             if slices.are_over():
                 await slices.pause()
@@ -242,7 +244,6 @@ class PersonFilterService:
                 yield person_id, text
 
 
-@functools.lru_cache(maxsize=5_000)
 def _property_names(document: str) -> frozenset[str]:
     return frozenset(read_properties(document))
 
