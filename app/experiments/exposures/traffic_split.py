@@ -9,7 +9,7 @@ from typing import Self
 from app.activity_log.repository import ActivityQueries, Author
 from app.common.timestamps import write_moment
 from app.db.database import Database
-from app.db.models import Experiment, User
+from app.db.models import Experiment
 from app.flags.filters import PLANNED_VARIANTS, JsonDict, groups_of, variant_keys, variants_of
 from app.flags.holdouts import read_holdout
 
