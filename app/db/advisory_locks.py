@@ -42,7 +42,7 @@ async def lock_project(session: AsyncSession, lock: ProjectLock, project_id: int
     if (await driver_of(session)).is_in_transaction():
         await fetch_within(session, query, parameters)  # a batch of events takes three locks
     else:  # the driver alone would not begin a transaction, and have the lock for the statement only
-        await session.execute(query, parameters)
+        await (await session.connection()).execute(query, parameters)
 
 
 async def wait_for_holders(database: Database, lock: ProjectLock, project_id: int) -> None:
