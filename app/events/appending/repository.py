@@ -60,13 +60,6 @@ class NewEventRepository:
     def __init__(self, session: AsyncSession, project_id: int) -> None:
         self._session = session
         self._project_id = project_id
-        self._is_locked = False
-
-    async def lock(self) -> None:
-        """Announce events to readers of positions. Call this before identities are locked, where both are."""
-        if not self._is_locked:
-            await lock_project(self._session, ProjectLock.EVENT_APPEND, self._project_id, shared=True)
-            self._is_locked = True
 
     async def append(self, events: Sequence[NewEvent]) -> int:
         """Store the events that are not stored yet; return their number.
@@ -74,7 +67,7 @@ class NewEventRepository:
         An event is the same as another one if its uuid, name and distinct id are. One whose uuid another event uses
         gets a uuid of its own: see ``uuid_beside``.
         """
-        await self.lock()
+        await lock_project(self._session, ProjectLock.EVENT_APPEND, self._project_id, shared=True)
         added = await self._insert(events)
         if added == len(events):
             return added

@@ -29,7 +29,6 @@ from app.telemetry.prometheus import CAPTURED, Captured
 
 _HOUR = 3_600_000_000  # in microseconds
 _WRITTEN_TOGETHER = 2_500
-_APPENDED_BEFORE = 200  # from which on a second statement takes less time than it saves others
 _WRITTEN_SIZE = 2 * 1024 * 1024  # as of a group
 
 
@@ -45,17 +44,8 @@ async def store_events(session: AsyncSession, project: IngestionProject, capture
     """Store the events that are not stored yet, with what they say of persons and groups; return their number."""
     events = await _each_once(session, project.id, captured)
     events = await _store_groups(session, project.id, events)
-    persons = PersonService(PersonRepository(session, project.id))
-    unchanged = await _resolve_unchanged(persons, events)
-    appending = NewEventRepository(session, project.id)
-    settled, others = _split(events, unchanged)
-    # Requests that change persons wait for each other until they commit, so what can be done goes before.
-    stored = await _append(appending, project, settled, unchanged)
-    await appending.lock()
-    changed = await _change_persons(session, project.id, persons, others, unchanged)
-    stored += await _append(appending, project, changed.events, changed.person_ids)
-    await _count(session, appending, (*settled, *changed.events), len(captured), stored)
-    return stored
+    resolved = await _store_persons(session, project.id, events, None)
+    return await _append(session, project, resolved, len(captured))
 
 
 async def resolve_persons(
@@ -78,10 +68,7 @@ async def store_resolved(session: AsyncSession, project: IngestionProject, resol
     if await ErasedPersonRepository(session, project.id).count() != resolved.erased:
         raise PersonsErasedError
     events = await _store_groups(session, project.id, resolved.events)
-    appending = NewEventRepository(session, project.id)
-    stored = await _append(appending, project, events, resolved.person_ids)
-    await _count(session, appending, events, len(events), stored)
-    return stored
+    return await _append(session, project, resolved._replace(events=events), len(events))
 
 
 class PersonsErasedError(Exception):
@@ -98,28 +85,13 @@ async def _each_once(
     return [event for event in missing if event is not None]
 
 
-def _split(
-    events: Sequence[CapturedEvent], unchanged: Mapping[str, int]
-) -> tuple[Sequence[CapturedEvent], Sequence[CapturedEvent]]:
-    """Return the events of ``unchanged`` persons, if they are worth a statement of their own, and the other ones."""
-    others = [event for event in events if event.distinct_id not in unchanged]
-    if not others:
-        return events, others
-    if len(events) - len(others) < _APPENDED_BEFORE:
-        return (), events
-    return [event for event in events if event.distinct_id in unchanged], others
-
-
-async def _append(
-    appending: NewEventRepository,
-    project: IngestionProject,
-    events: Sequence[CapturedEvent],
-    person_ids: Mapping[str, int],
-) -> int:
+async def _append(session: AsyncSession, project: IngestionProject, resolved: ResolvedEvents, captured: int) -> int:
+    stored_events = NewEventRepository(session, project.id)
+    events, person_ids, _ = resolved
     stored = 0
     for some in _pieces(events):
         await asyncio.sleep(0)
-        stored += await appending.append(
+        stored += await stored_events.append(
             [
                 NewEvent(  # by position, which takes half as long
                     event.uuid,
@@ -135,59 +107,34 @@ async def _append(
                 for event in some
             ]
         )
+    unread = Counter(event.name for event in events if event.is_time_unread) if stored else None
+    if unread:
+        await stored_events.count_unread_timestamps(unread, events[0].received_at // _HOUR)
+    session.info[CAPTURED] = Captured(captured, stored, min(unread.total(), stored) if unread else 0)
     return stored
 
 
-async def _count(
-    session: AsyncSession,
-    appending: NewEventRepository,
-    events: Sequence[CapturedEvent],
-    captured: int,
-    stored: int,
-) -> None:
-    """Note how many events were stored; it comes last, because it locks what other requests count, too."""
-    unread = Counter(event.name for event in events if event.is_time_unread) if stored else None
-    if unread:
-        await appending.count_unread_timestamps(unread, events[0].received_at // _HOUR)
-    session.info[CAPTURED] = Captured(captured, stored, min(unread.total(), stored) if unread else 0)
-
-
 async def _store_persons(
-    session: AsyncSession, project_id: int, events: Sequence[CapturedEvent], known: KnownPersons
+    session: AsyncSession, project_id: int, events: Sequence[CapturedEvent], known: KnownPersons | None
 ) -> ResolvedEvents:
     """Store what events say of persons; return the events that are not known to be stored, and the person ids."""
     persons = PersonService(PersonRepository(session, project_id), known)
-    unchanged = await _resolve_unchanged(persons, events)
-    return await _change_persons(session, project_id, persons, events, unchanged)
-
-
-async def _resolve_unchanged(persons: PersonService, events: Sequence[CapturedEvent]) -> Mapping[str, int]:
-    """Return the person ids of the distinct ids whose persons the events do not change."""
     await persons.keep_from_erasure()
+    person_ids = {COOKIELESS: NO_PERSON}
     of_persons = events
     if any(event.distinct_id == COOKIELESS for event in events):
         of_persons = [event for event in events if event.distinct_id != COOKIELESS]
-    return {COOKIELESS: NO_PERSON} | await persons.resolve_unchanged(of_persons)
-
-
-async def _change_persons(
-    session: AsyncSession,
-    project_id: int,
-    persons: PersonService,
-    events: Sequence[CapturedEvent],
-    unchanged: Mapping[str, int],
-) -> ResolvedEvents:
-    """Store what events say of persons that are not among the ``unchanged`` ones."""
-    identity_events = [event for event in events if event.distinct_id not in unchanged]
+    person_ids |= await persons.resolve_unchanged(of_persons)
+    identity_events = [event for event in of_persons if event.distinct_id not in person_ids]
     if not identity_events:
-        return ResolvedEvents(events, unchanged)
+        return ResolvedEvents(events, person_ids)
     await persons.lock()
     # A repeated event must not change persons again, so stored events are left out first.
     missing = await NewEventRepository(session, project_id).missing(identity_events, _with_uuid)
     replaced = iter(missing)
-    kept = [next(replaced) if event.distinct_id not in unchanged else event for event in events]
+    kept = [next(replaced) if event.distinct_id not in person_ids else event for event in events]
     changed = await persons.apply([event for event in missing if event is not None])
-    return ResolvedEvents([event for event in kept if event is not None], {**unchanged, **changed})
+    return ResolvedEvents([event for event in kept if event is not None], {**person_ids, **changed})
 
 
 async def _store_groups(
