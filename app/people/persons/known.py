@@ -6,6 +6,7 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 from msgspec import UnsetType
 
 from app.people.persons.identity import IdentityEvent, PersonState
+from app.people.persons.origin import Origin
 from app.people.properties import Properties
 from app.sdk.bounded_structs import Json
 
@@ -21,6 +22,8 @@ class SentEvent(IdentityEvent, Protocol):
     def campaign(self) -> Properties: ...
     @property
     def origin(self) -> Properties: ...
+    @property
+    def sent_origin(self) -> Origin: ...
     @property
     def sent_set(self) -> Json: ...
     @property

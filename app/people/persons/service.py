@@ -15,6 +15,7 @@ from app.db.bulk import chunks
 from app.db.models import Person
 from app.people.persons.identity import IdentityGraph, PersonState
 from app.people.persons.known import KnownPersons, SentEvent
+from app.people.persons.origin import initial_names
 from app.people.persons.repository import PersonRepository
 from app.people.properties import read_properties
 from app.people.refusals import report_left_out, report_refused_merges
@@ -96,6 +97,13 @@ class PersonService:
         # Known for these events only: a value of a person who is erased later must not stay in the process.
         property_names = functools.cache(_property_names)
         slices = TimeSlices()
+        # Most persons have the origin of any of the events, so that these need not be compared one by one.
+        of_any_event = initial_names(event.sent_origin for event in events)
+        complete: set[int] = set()
+        for persons in chunks(list(stored.values()), _EVENTS_IN_A_SLICE):
+            complete |= {one.id for one in persons if one.document and property_names(one.document) >= of_any_event}
+            if slices.are_over():
+                await slices.pause()
         for some in chunks(events, _EVENTS_IN_A_SLICE):
             for event in some:
                 person = stored.get(event.distinct_id)
@@ -107,7 +115,7 @@ class PersonService:
                     continue
                 elif event.person_bytes or event.campaign or person.document is None:
                     compared.add(person.id)
-                elif not property_names(person.document).issuperset(event.origin):
+                elif person.id not in complete and not property_names(person.document).issuperset(event.origin):
                     changed.add(person.id)
             if slices.are_over():
                 await slices.pause()
