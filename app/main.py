@@ -75,6 +75,7 @@ from app.operations.imports.page_router import router as import_pages_router
 from app.operations.imports.router import router as imports_router
 from app.operations.imports.runner import ImportRunner
 from app.operations.imports.uploads import Uploads
+from app.operations.maintenance.archiving import ArchiveScheduler
 from app.operations.maintenance.router import router as erasure_router
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
@@ -303,7 +304,8 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     database.on_commit(count_captured)
     tasks = [asyncio.create_task(keep_sampling(database)), asyncio.create_task(cookieless.keep_forgetting())]
     if settings.refresh_interval:
-        tasks += [asyncio.create_task(work.run()) for work in (scheduler, imports, deliverer)]
+        archive = ArchiveScheduler(database, settings.refresh_interval)
+        tasks += [asyncio.create_task(work.run()) for work in (scheduler, archive, imports, deliverer)]
     if settings.migrate_on_start and not settings.uses_sqlite:
         tasks.append(asyncio.create_task(server.migrate_when_possible(settings)))
     try:

@@ -1,10 +1,12 @@
 """A funnel of three steps from facts in PostgreSQL, from facts in ClickHouse, and by SQL in the same ClickHouse.
 
-python -m benchmarks.clickhouse [--events 1000000] [--rounds 3] | --history 10000000 | --facts 50000000
+python -m benchmarks.clickhouse [--events 1000000] [--rounds 3] | --beside 1000000 | --history 10000000
+    | --facts 50000000
 
 The peer is SQL over a table of events whose properties are columns already, sorted by day and name, in the form
 that PostHog gave such a question in 2022. ``--history`` puts all events into ClickHouse at once, as if they had left
-PostgreSQL, and asks the peer of ``benchmarks.peer`` in the same engine, too: "peer, materialized". ClickHouse is the
+PostgreSQL, and asks the peer of ``benchmarks.peer`` in the same engine, too: "peer, materialized". ``--beside`` copies
+events to ClickHouse while others are stored, and holds both against each of them alone, in turns. ClickHouse is the
 engine of the tests (chDB) behind an HTTP server in Python, which costs it some time for every statement: read the
 ratios.
 """
@@ -16,7 +18,8 @@ import itertools
 import resource
 import statistics
 import tempfile
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +32,7 @@ from app.db.database import Database
 from app.db.models import EventArchive, SeriesVariant
 from app.events.appending.repository import NewEventRepository
 from app.events.archive.archiver import EventArchiver
+from app.events.archive.pace import ArchivePace
 from app.events.archive.store import EVENT_COLUMNS
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
@@ -38,6 +42,8 @@ from benchmarks.workload import FLAG, START, STEPS, VARIANTS, create_project, da
 
 TWO = VARIANTS[:2]
 NEW = (0, 1_000)
+SECONDS_BESIDE = 6.0
+FOR_EVER = dt.timedelta(days=36_500)
 PEER = """
 CREATE TABLE peer (team UInt32, name LowCardinality(String), person Int64, time Int64, variant String)
 ENGINE = MergeTree PARTITION BY toYYYYMM(fromUnixTimestamp64Micro(time))
@@ -107,39 +113,21 @@ async def measure(name: str, database: Database, count: int, rounds: int, folder
             raise ValueError(f"the peer counts {theirs}, we {agreed(await run.count(case), TWO)}")
         seconds = await timed(lambda: database.clickhouse.columns(statement, names), rounds)  # type: ignore[union-attr]
         print(f"peer        {seconds * 1000:8.0f} ms; counting all facts takes {cold / seconds:.2f} of that")
-        await move_events(database, project_id, count)
+        await move_events(database, project_id, count, rounds)
 
 
-async def move_events(database: Database, project_id: int, count: int) -> None:
+async def move_events(database: Database, project_id: int, count: int, rounds: int) -> None:
     """Move all events to ClickHouse, while others are stored, and make the facts of the funnel from there."""
     there, run, [case, *_] = database.clickhouse, Run("ClickHouse", database, project_id, TWO), list(cases(TWO))
     if there is None:
         raise ValueError("no ClickHouse")
-    later = generate(10_000_000, TWO, seed=3)
-
-    async def append() -> None:
-        async with database.write() as session:
-            await NewEventRepository(session, project_id).append(list(itertools.islice(later, 1_000)))
-
-    batches = 50
-    appended = 1_000 / await timed(append, batches)
-    print(f"events      {appended:,.0f} a second are stored in batches of 1,000")
 
     async def move(retention: dt.timedelta) -> None:
         async for _ in EventArchiver(database, there, project_id).steps(retention):
             pass
 
-    copying = asyncio.create_task(timed(partial(move, dt.timedelta(days=36_500)), 1))
-    meanwhile: list[float] = []
-    while not copying.done():
-        meanwhile.append(1_000 / await timed(append, 1))
-    copied = (count + batches * 1_000) / await copying
-    print(
-        f"events      {copied:,.0f} a second are copied, {copied / appended:.2f} of that, while"
-        f" {statistics.median(meanwhile):,.0f} are stored, {statistics.median(meanwhile) / appended:.2f} of that"
-    )
-    await move(dt.timedelta(days=36_500))
-    count += (batches + len(meanwhile)) * 1_000
+    count += await copy_beside(database, there, project_id, rounds)
+    await move(FOR_EVER)
     print(f"events      {count / await timed(partial(move, dt.timedelta(0)), 1):,.0f} a second leave PostgreSQL")
     rows, size = await stored_in(there, "event")
     [[length]] = await there.rows(f"SELECT avg(length(properties)) FROM {there.table('event')}")
@@ -149,6 +137,71 @@ async def move_events(database: Database, project_id: int, count: int) -> None:
     print(
         f"events      first answer from there {first * 1000:,.0f} ms, {count / first:,.0f} events a second", flush=True
     )
+
+
+async def copy_beside(database: Database, there: ClickHouse, project_id: int, rounds: int) -> int:
+    """Store events and copy others, each alone and both together; return how many were stored."""
+    paces: dict[str, Callable[[], ArchivePace | None]]
+    paces = {"at the pace of the service": ArchivePace, "at full speed": lambda: None}
+    later = generate(10_000_000, TWO, seed=3)
+    copied, appended = 0, 0
+    alone: dict[str, list[float]] = {"stored": [], "copied": []}
+    shares: dict[str, list[tuple[float, float]]] = {name: [] for name in paces}
+
+    def report(events: int) -> None:
+        nonlocal copied
+        copied += events
+
+    async def copy(pace: ArchivePace | None, ended: asyncio.Event) -> None:
+        async for _ in EventArchiver(database, there, project_id, report, pace=pace).steps(FOR_EVER):
+            if ended.is_set():
+                return
+        raise ValueError("there are too few events to copy: ask for more")
+
+    async def store_for(seconds: float) -> float:
+        nonlocal appended
+        first, began = appended, time.perf_counter()
+        while time.perf_counter() < began + seconds:
+            async with database.write() as session:
+                appended += await NewEventRepository(session, project_id).append(list(itertools.islice(later, 1_000)))
+        return (appended - first) / (time.perf_counter() - began)
+
+    async def store_alone() -> float:
+        await merges_end(there)
+        await store_for(SECONDS_BESIDE)  # the first seconds after a pause are faster than all others
+        return await store_for(SECONDS_BESIDE)
+
+    for _ in range(rounds):
+        for name, pace in paces.items():
+            first = await store_alone()
+            before, ended = copied, asyncio.Event()
+            copying, began = asyncio.create_task(copy(pace(), ended)), time.perf_counter()
+            stored = await store_for(SECONDS_BESIDE)
+            ended.set()
+            await copying
+            rate = (copied - before) / (time.perf_counter() - began)
+            alone["stored"].append((first + await store_alone()) / 2)
+            shares[name].append((stored / alone["stored"][-1], rate / alone["stored"][-1]))
+        await merges_end(there)
+        began, before, ended = time.perf_counter(), copied, asyncio.Event()
+        ended.set()
+        await copy(None, ended)
+        alone["copied"].append((copied - before) / (time.perf_counter() - began))
+    stored, rate = (statistics.median(alone[name]) for name in ("stored", "copied"))
+    print(f"events      {stored:,.0f} a second are stored in batches of 1,000 by themselves")
+    print(f"events      {rate:,.0f} a second are copied by themselves, {rate / stored:.2f} of that")
+    for name, ratios in shares.items():
+        keeps, share = (statistics.median(column) for column in zip(*ratios, strict=True))
+        print(f"events      copied {name}: {share:.2f} of that, while {keeps:.2f} of it are stored", flush=True)
+    return appended
+
+
+async def merges_end(there: ClickHouse) -> None:
+    """Wait until ClickHouse does nothing by itself that would be taken for a part of what is measured next."""
+    for _ in range(600):
+        if not await there.execute("SELECT count() FROM system.merges"):
+            return
+        await asyncio.sleep(0.1)
 
 
 async def answer_from_history(database: Database, count: int, rounds: int, folder: Path) -> None:
@@ -296,11 +349,21 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--beside", type=int, help="only copy that many events while others are stored")
     parser.add_argument("--history", type=int, help="only answer from that many events in ClickHouse")
     parser.add_argument("--facts", type=int, help="only recount that many facts, and tell the memory that takes")
     arguments = parser.parse_args()
-    only = ("ClickHouse",) if arguments.history or arguments.facts else ("PostgreSQL", "ClickHouse")
+    is_one = arguments.beside or arguments.history or arguments.facts
+    only = ("ClickHouse",) if is_one else ("PostgreSQL", "ClickHouse")
     async with databases(*only) as opened:
+        if arguments.beside:
+            database, there = opened["ClickHouse"], opened["ClickHouse"].clickhouse
+            if there is None:
+                raise ValueError("no ClickHouse")
+            project_id = await create_project(database)
+            await load(database, project_id, generate(arguments.beside, TWO))
+            await copy_beside(database, there, project_id, arguments.rounds)
+            return
         if arguments.history:
             with tempfile.TemporaryDirectory() as folder:
                 await answer_from_history(opened["ClickHouse"], arguments.history, arguments.rounds, Path(folder))

@@ -6,6 +6,11 @@ Every event has a uuid and properties of its own, and a tenth of them bring a ne
 framework's floor, which reads the same bodies and stores nothing, and the same rows put straight into the same table,
 as many at a time: by COPY on PostgreSQL, by ``executemany`` on SQLite. All take turns, so that a slow moment of the
 machine falls on all. With ``--stored`` a second PostgreSQL database holds so many events already.
+
+Rows alone go through one connection, one transaction after another, into the same table with the same indexes, without
+the ``$ip`` that the service adds and without a look at persons and at uuids; they are made before the clock starts. The
+processor time of an event is what the service took, its workers included, what the client took in this process, and
+what the server of the database took with all its processes.
 """
 
 import argparse
@@ -16,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -28,7 +34,7 @@ from app.db.database import Database
 from app.db.models import Event
 from app.events.appending.repository import NewEvent
 from benchmarks.clients import post, send
-from benchmarks.serving import Served, served, served_floor
+from benchmarks.serving import Served, processor_seconds, served, served_floor, server_process
 from benchmarks.workload import databases, fill, generate
 
 COLUMNS = ("project_id", "uuid", "name", "distinct_id", "person_id", "time", "received_at", "properties")
@@ -50,15 +56,24 @@ class Round:
         return [post(path, _body(token, piece)) for piece in self.pieces()]
 
 
+class Measured(NamedTuple):
+    """Events/s through HTTP, and the microseconds of processor time that each one took."""
+
+    rate: float
+    service: float
+    client: float
+    database: float
+
+
 @dataclass(frozen=True)
 class Contestant:
     database: Database
+    server_process: int | None
     service: Served
     token: str
 
-    async def rate(self, given: Round) -> tuple[float, float]:
-        """Return events/s through HTTP, and the microseconds of the service's processor that an event takes."""
-        return await rate(self.service, given.requests("/batch/", self.token), given)
+    async def measure(self, given: Round) -> Measured:
+        return await measure_requests(self.service, given.requests("/batch/", self.token), given, self.server_process)
 
     async def rows_alone(self, given: Round) -> float:
         """Return the rows/s of a connection that does nothing but put rows into the table, under no project."""
@@ -71,11 +86,19 @@ class Contestant:
         return len(given.events) / (time.perf_counter() - start)
 
 
-async def rate(service: Served, requests: Sequence[bytes], given: Round) -> tuple[float, float]:
-    before = service.processor_seconds()
+async def measure_requests(
+    service: Served, requests: Sequence[bytes], given: Round, server_process: int | None = None
+) -> Measured:
+    def used() -> tuple[float, float, float]:
+        database = processor_seconds(server_process) if server_process is not None else 0.0
+        return service.processor_seconds(), time.process_time(), database
+
+    before = used()
     seconds = await send(service.port, requests, LOADS[given.size][1])
-    used = service.processor_seconds() - before
-    return len(given.events) / seconds, used / len(given.events) * 1e6
+    count = len(given.events)
+    return Measured(
+        count / seconds, *((after - earlier) / count * 1e6 for after, earlier in zip(used(), before, strict=True))
+    )
 
 
 def _body(token: str, events: Sequence[NewEvent]) -> bytes:
@@ -119,7 +142,7 @@ async def contestants(chosen: Sequence[str], stored: int) -> AsyncIterator[Mappi
             if name == FILLED:
                 await fill(database, project.project.id, stored)
             service = await stack.enter_async_context(served(database, workers=2 if name == TWO_WORKERS else 1))
-            made[name] = Contestant(database, service, project.project.api_token)
+            made[name] = Contestant(database, await server_process(database), service, project.project.api_token)
         yield made
 
 
@@ -128,34 +151,33 @@ FILLED, TWO_WORKERS = "PostgreSQL, filled", "PostgreSQL, two workers"
 
 async def measure(chosen: Sequence[str], sizes: Sequence[int], rounds: int, scale: float, *, stored: int) -> None:
     async with contestants(chosen, stored) as cases, served_floor() as floor:
-        print(f"{'':20} {'size':>5} {'events/s':>9} {'us CPU':>7}   of floor   of rows alone   of plain")
+        columns = f"{'events/s':>9} {'us CPU':>7} {'client':>7} {'database':>9}"
+        print(f"{'':23} {'size':>5} {columns}   of floor   of rows alone   of plain")
         for size in sizes:
             count = max(size, int(LOADS[size][0] * scale))
-            measured: dict[str, list[tuple[float, float]]] = defaultdict(list)
+            measured: dict[str, list[Measured]] = defaultdict(list)
             alone: dict[str, list[float]] = defaultdict(list)
             for given in rounds_of(size, count, rounds):
-                measured["floor"].append(await rate(floor, given.requests("/", ""), given))
+                measured["floor"].append(await measure_requests(floor, given.requests("/", ""), given))
                 for name, case in cases.items():
-                    measured[name].append(await case.rate(given))
+                    measured[name].append(await case.measure(given))
                     alone[name].append(await case.rows_alone(given))
             report(size, measured, alone)
 
 
-def report(
-    size: int, measured: Mapping[str, Sequence[tuple[float, float]]], alone: Mapping[str, Sequence[float]]
-) -> None:
-    rates = {name: [rate for rate, _ in figures[1:]] for name, figures in measured.items()}
+def report(size: int, measured: Mapping[str, Sequence[Measured]], alone: Mapping[str, Sequence[float]]) -> None:
+    rates = {name: [one.rate for one in figures[1:]] for name, figures in measured.items()}
 
     def times(name: str, other: Sequence[float]) -> str:
         return f"{statistics.median(own / theirs for own, theirs in zip(rates[name], other, strict=True)):.2f}"
 
     for name, own in rates.items():
-        processor = statistics.median(used for _, used in measured[name][1:])
+        _, service, client, database = (statistics.median(column) for column in zip(*measured[name][1:], strict=True))
         of_rows = times(name, alone[name][1:]) if name in alone else ""
         is_compared = name in (FILLED, TWO_WORKERS) and "PostgreSQL" in rates
         of_plain = times(name, rates["PostgreSQL"]) if is_compared else ""
         print(
-            f"{name:20} {size:5,} {statistics.median(own):9,.0f} {processor:7,.0f}"
+            f"{name:23} {size:5,} {statistics.median(own):9,.0f} {service:7,.0f} {client:7,.0f} {database:9,.0f}"
             f" {times(name, rates['floor']):>10} {of_rows:>15} {of_plain:>10}"
         )
 

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import text
+
 from app.db.database import Database
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -21,9 +23,37 @@ class Served:
     process_id: int
 
     def processor_seconds(self) -> float:
-        """Return what the process has used so far: on a busy machine a steadier measure than the clock."""
-        fields = Path(f"/proc/{self.process_id}/stat").read_text().rpartition(") ")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+        """Return what the process and its workers have used so far."""
+        return processor_seconds(self.process_id)
+
+
+def processor_seconds(process_id: int) -> float:
+    """Return what a process and those that it started have used: steadier than the clock where others work, too."""
+    parents, ticks = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            fields, number = _statistics(path), int(path.parent.name)
+            parents[number], ticks[number] = int(fields[1]), int(fields[11]) + int(fields[12])
+    found, waiting = 0, [process_id]
+    while waiting:
+        parent = waiting.pop()
+        found += ticks.get(parent, 0)
+        waiting += [number for number, above in parents.items() if above == parent]
+    return found / _TICKS_PER_SECOND
+
+
+async def server_process(database: Database) -> int | None:
+    """Return the process that started the one which answers here; None where the database is part of the service."""
+    if database.is_sqlite:
+        return None
+    async with database.read() as session:
+        backend = await session.scalar(text("SELECT pg_backend_pid()"))
+    return int(_statistics(Path(f"/proc/{backend}/stat"))[1])
+
+
+def _statistics(path: Path) -> list[str]:
+    """Return what Linux tells of a process behind its name: the state, the parent and so on."""
+    return path.read_text().rpartition(") ")[2].split()
 
 
 def served(

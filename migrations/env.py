@@ -7,13 +7,14 @@ from typing import Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection, text
+from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from app.db.advisory_locks import lock_schema
 from app.db.engines import create_migration_engine
 from app.db.migrations import Revisions, stored_revisions
 from app.db.models import Base
-from app.db.models.base import UtcDateTime
+from app.db.models.base import DIALECT, UtcDateTime
 from app.settings import Settings
 
 # A migration that waits for a long transaction blocks every later request: it gives up instead, and is run again.
@@ -40,6 +41,10 @@ def compare_type(
 
 def migrate(connection: Connection) -> None:
     is_sqlite = connection.dialect.name == "sqlite"
+
+    def is_of_this_database(item: SchemaItem, *_: object) -> bool:
+        return bool(item.info.get(DIALECT, connection.dialect.name) == connection.dialect.name)
+
     if is_sqlite:
         # Rebuilding a table drops the old one; with keys enforced that would delete the rows that point to it.
         # The pragma does nothing inside a transaction, hence the bare cursor.
@@ -50,6 +55,7 @@ def migrate(connection: Connection) -> None:
         render_as_batch=is_sqlite,
         render_item=render_item,
         compare_type=compare_type,
+        include_object=is_of_this_database,
         transactional_ddl=True,
     )
     with context.begin_transaction():

@@ -26,7 +26,6 @@ import pytest
 from fastapi import FastAPI
 from starlette.datastructures import State
 
-from app.accounts.projects.service import AccountService
 from app.db import migrations
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
@@ -35,6 +34,7 @@ from tests.support.application import application as build_application
 from tests.support.clickhouse import ClickHouseServer
 from tests.support.compiled_once import share_compiled_statements
 from tests.support.examples import CI, DEV
+from tests.support.new_projects import ProjectStock, set_up_project
 from tests.support.postgresql import PostgresServer
 from tests.support.programs import EVERYTHING
 from tests.support.service import Service
@@ -47,6 +47,8 @@ hypothesis.settings.register_profile("ci", deadline=None, max_examples=CI, deran
 hypothesis.settings.load_profile("ci" if os.environ.get(EVERYTHING) else "dev")
 
 share_compiled_statements()
+# What is made while tests are collected stays: to look for garbage in it takes a second of every worker.
+gc.disable()
 
 SERVER_OF_ALL = pytest.StashKey[PostgresServer]()
 DATABASES = ("sqlite", "postgresql")
@@ -54,6 +56,7 @@ DATABASES = ("sqlite", "postgresql")
 CLICKHOUSE_OF: dict[str, str] = {}
 DATABASE_FIXTURES = {"database_url", "postgresql", "sqlite_template"}
 MEMORY_OF_DATABASES = 2**30  # bytes free; all tests leave a hundredth of it in the database that they share
+STOCK = ProjectStock()
 SLOW_MARKERS = ("clients", "browser", "exhaustive", "growth", "system")
 # What a module has imported that starts processes or prepares databases without these fixtures.
 SLOW_IMPORTS = {"subprocess", "migrations", "PostgresServer", "sqlite3", "serving", "Forked"}
@@ -92,6 +95,7 @@ def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what stays to the end."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def is_fast(item: pytest.Item) -> bool:
@@ -278,6 +282,7 @@ class OpenedApplications:
         if database_url not in self._states:
             await self._open.enter_async_context(serving(self._application, database_url))
             self._states[database_url] = self._application.state
+            STOCK.serve(self._application.state.database)
         return self._states[database_url]
 
     async def close(self) -> None:
@@ -338,11 +343,9 @@ async def new_service(
     client: httpx.AsyncClient, database: Database, timezone: str = "UTC", *, beside: Service | None = None
 ) -> Service:
     """Set up a project: of a user and an organization of its own, or of those that another project has."""
-    unique = uuid4().hex[:12]
-    email = beside.email if beside else f"ann-{unique}@example.com"
-    organization = beside.organization if beside else f"Example {unique}"
-    async with database.write() as session:
-        made = await AccountService(session).set_up_project(
-            name="Web shop", email=email, organization_name=organization, timezone=timezone
-        )
-    return Service(client, made.project.id, made.project.api_token, made.personal_api_key, email, organization)
+    if beside is None and timezone == "UTC" and database in STOCK:
+        project = await STOCK.take(database)
+    else:
+        email, organization = (beside.email, beside.organization) if beside else (None, None)
+        project = await set_up_project(database, timezone, email=email, organization=organization)
+    return Service(client, project.id, project.token, project.key, project.email, project.organization)

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.common import limits
+from app.http.fields import refuse_null
 
 # Far beyond anything counted, and safe from overflow when squared.
 _LARGEST_COUNT = 10**18
@@ -17,6 +18,7 @@ MOST_VARIANTS = limits.VARIANTS.value
 
 
 def _read_number(value: object) -> object:
+    refuse_null(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or (isinstance(value, float) and not math.isfinite(value)):
         raise PydanticCustomError("invalid_input", "A valid number is required.")

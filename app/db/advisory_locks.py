@@ -4,18 +4,20 @@ SQLite has one writer at a time, so there every lock is held already.
 """
 
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, Integer, bindparam, func, select, text
+from sqlalchemy import Connection, Integer, ScalarSelect, Select, bindparam, func, null, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.compiled_queries import driver_of, fetch_within
 from app.db.database import Database
 
 _MIGRATION_KEY: Final = 7_236_180_011
 CLICKHOUSE_MIGRATION_KEY: Final = 7_236_180_012
-_EXCLUSIVE: Final = select(
-    func.pg_advisory_xact_lock(bindparam("lock", type_=Integer), bindparam("project_id", type_=Integer))
-)
+_KEY: Final = (bindparam("lock", type_=Integer), bindparam("project_id", type_=Integer))
+_EXCLUSIVE: Final[Select[Any]] = select(func.pg_advisory_xact_lock(*_KEY))
+_SHARED: Final[Select[Any]] = select(func.pg_advisory_xact_lock_shared(*_KEY))
+_NOTHING: Final = select(null())
 
 
 class ProjectLock(IntEnum):
@@ -37,15 +39,25 @@ async def lock_project(session: AsyncSession, lock: ProjectLock, project_id: int
     """Wait for a lock of a project; with ``shared``, only for transactions that hold it exclusively."""
     if session.get_bind().dialect.name != "postgresql":
         return
-    function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
-    connection = await session.connection()
-    await connection.exec_driver_sql(f"SELECT {function}($1, $2)", (lock, project_id))
+    query, parameters = _SHARED if shared else _EXCLUSIVE, {"lock": lock, "project_id": project_id}
+    if (await driver_of(session)).is_in_transaction():
+        await fetch_within(session, query, parameters)  # a batch of events takes three locks
+    else:  # the driver alone would not begin a transaction, and have the lock for the statement only
+        await (await session.connection()).execute(query, parameters)
 
 
 async def wait_for_holders(database: Database, lock: ProjectLock, project_id: int) -> None:
     """Return when every transaction that holds a lock of a project at the time of the call has ended."""
     if not database.is_sqlite:
         await database.fetch(_EXCLUSIVE, {"lock": lock, "project_id": project_id})
+
+
+def waiting_for_holders(dialect_name: str) -> ScalarSelect[Any]:
+    """Return a column that a query has when ``wait_for_holders`` would return, with the parameters of that.
+
+    The rest of the query sees what was committed before it waited.
+    """
+    return (_EXCLUSIVE if dialect_name == "postgresql" else _NOTHING).scalar_subquery()
 
 
 def lock_schema(connection: Connection) -> None:

@@ -1,7 +1,7 @@
 """Bulk inserts of rows and bulk reads of columns, through the drivers.
 
-PostgreSQL uses binary COPY and arrays, SQLite prepared statements over lists and texts. All other SQL is the same on
-both.
+PostgreSQL uses binary COPY, SQLite prepared statements over lists, and texts of whole numbers. All other SQL is the
+same on both.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ import aiosqlite
 import asyncpg
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Dialect, Double, Integer, LargeBinary, Select, Table, Text, func, select
+from sqlalchemy import BigInteger, Dialect, Double, FromClause, Integer, Select, Table, func, select
 from sqlalchemy.dialects.postgresql.base import PGDialect
-from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
-from app.db.compiled_queries import fetch_within, statement_of, terminated_on_timeout
+from app.db.compiled_queries import terminated_on_timeout
 from app.db.models import Base
 from app.db.rows import postgresql_driver, sqlite_driver
 
@@ -41,16 +41,28 @@ _COPIED_ROWS = 200
 _COPY_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _COPY_HEADER_BYTES = 19
 _COPY_TRAILER = b"\xff\xff"
-_ARRAY_HEADER_BYTES = 20
 _PIECE_BYTES = 1024 * 1024
 _FETCH_ROWS = 10_000
+_NULL = -1  # in place of a length
 _SHORT_TEXT = 50_000  # characters, which are read in a millisecond
+
+
+class _HintedSQLiteCompiler(SQLiteCompiler):
+    """Writes the hints of ``Select.with_hint``, such as ``INDEXED BY``, which SQLAlchemy leaves out for SQLite."""
+
+    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:  # noqa: ARG002  # the signature is SQLAlchemy's
+        return text
+
+
+class _HintedSQLiteDialect(SQLiteDialect):
+    statement_compiler = _HintedSQLiteCompiler
+    supports_statement_cache = True
 
 
 # Dialects that write statements with named placeholders, and the placeholder of a list.
 _DIALECTS: Mapping[str, Dialect] = {
     "postgresql": PGDialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]  # the library has no types for it
-    "sqlite": SQLiteDialect(paramstyle="pyformat"),
+    "sqlite": _HintedSQLiteDialect(paramstyle="pyformat"),
 }
 _LIST = re.compile(r"__\[POSTCOMPILE_(\w+)\]")
 
@@ -72,33 +84,37 @@ async def insert_rows(session: AsyncSession, model: type[Base], columns: Sequenc
         await _execute_many(await sqlite_driver(session), _values_statement(model, columns), converted)
 
 
-async def insert_columns(session: AsyncSession, model: type[Base], columns: Columns) -> None:
+async def insert_columns(session: AsyncSession, model: type[Base], columns: Columns, nulls: Sequence[str] = ()) -> None:
     """Insert rows of fixed-width columns into PostgreSQL, from arrays; a row that exists already is an error.
 
     Parameters
     ----------
     columns
         Arrays of one length, by column name.
+    nulls
+        Columns that are null in all rows.
     """
     table = table_of(model)
-    record = _record_of({name: _kind(table.columns[name].type) for name in columns})
+    record = _record_of({name: _kind(table.columns[name].type) for name in columns}, nulls)
     count = len(next(iter(columns.values())))
 
     async def binary() -> AsyncIterator[bytes]:
         yield _COPY_SIGNATURE + bytes(_COPY_HEADER_BYTES - len(_COPY_SIGNATURE))
         for start in range(0, count, _FETCH_ROWS):
-            yield _to_copied(columns, slice(start, start + _FETCH_ROWS), record)
+            yield _to_copied(columns, nulls, slice(start, start + _FETCH_ROWS), record)
         yield _COPY_TRAILER
 
     driver = await postgresql_driver(session)
     with terminated_on_timeout(driver):
-        await driver.copy_to_table(table.name, source=binary(), columns=list(columns), format="binary")
+        await driver.copy_to_table(table.name, source=binary(), columns=[*columns, *nulls], format="binary")
 
 
-def _to_copied(columns: Columns, rows: slice, record: np.dtype[Any]) -> bytes:
+def _to_copied(columns: Columns, nulls: Sequence[str], rows: slice, record: np.dtype[Any]) -> bytes:
     some = {name: values[rows] for name, values in columns.items()}
     copied = np.empty(len(next(iter(some.values()))), record)
-    copied["field_count"] = len(some)
+    copied["field_count"] = len(some) + len(nulls)
+    for name in nulls:
+        copied[f"length of {name}"] = _NULL
     for name, values in some.items():
         copied[f"length of {name}"] = record[name].itemsize
         copied[name] = values
@@ -207,15 +223,15 @@ async def read_columns(
     Notes
     -----
     Rows are converted to columns in chunks as they arrive, so that memory holds little more than the result and a copy
-    of its widest column.
+    of its widest column. Only whole numbers of SQLite are in memory as text, too.
     """
     dialect_name = session.get_bind().dialect.name
     template = _template(query, dialect_name)
-    statement, gathered = template.statement(numbers), _Gathered(template.layout)
-    if dialect_name == "postgresql":
-        await _copy_out(session, statement, template.layout, gathered.add)
-    else:
-        await _fetch(session, statement, (), template.layout, gathered.add)
+    statement, layout = template.statement(numbers), template.layout
+    if template.is_of_texts:
+        return await _fetch_texts(session, statement, layout)
+    read, gathered = _copy_out if dialect_name == "postgresql" else _fetch, _Gathered(layout)
+    await read(session, statement, layout, gathered.add)
     return gathered.columns()
 
 
@@ -225,65 +241,6 @@ async def copy_columns(session: AsyncSession, query: Select[*tuple[Any, ...]]) -
     gathered = _Gathered(_layout_of(query))
     await _copy_out(session, compiled.string, gathered.layout, gathered.add)
     return gathered.columns()
-
-
-async def read_arrays(
-    session: AsyncSession, query: Select[*tuple[Any, ...]], parameters: Mapping[str, object]
-) -> Columns:
-    """Read a query like those of ``read_columns`` that has few enough rows to be in memory as text.
-
-    The database makes one value of each column: PostgreSQL an array, SQLite a text of decimal numbers. A row then costs
-    PostgreSQL about what it costs by COPY, and this process a fifth; on SQLite it costs half of what it costs as a
-    tuple, nearly all of it in the driver's thread and without the interpreter's lock.
-
-    Parameters
-    ----------
-    query
-        Built once, as for ``fetch_within``.
-    """
-    dialect, layout = session.get_bind().dialect, _layout_of(query)
-    if dialect.name == "postgresql":
-        [values] = await fetch_within(session, _as_arrays(query), parameters)
-        return _from_arrays(values, layout)  # some nanoseconds a number
-    if "f8" in layout.values():  # a float as text has 15 digits only
-        gathered = _Gathered(layout)
-        await _fetch(session, *statement_of(query, parameters, dialect), layout, gathered.add)
-        return gathered.columns()
-    [values] = await fetch_within(session, _as_texts(query), parameters)
-    if sum(map(len, filter(None, values))) < _SHORT_TEXT:
-        return _from_texts(values, layout)
-    return await asyncio.to_thread(_from_texts, values, layout)
-
-
-@functools.lru_cache(maxsize=256)
-def _as_arrays(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-    rows = query.subquery()
-    return select(*(func.array_send(func.array_agg(column), type_=LargeBinary) for column in rows.c))
-
-
-@functools.lru_cache(maxsize=256)
-def _as_texts(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-    rows = query.subquery()
-    return select(*(func.group_concat(column, type_=Text) for column in rows.c))
-
-
-def _from_arrays(values: Sequence[bytes | None], layout: Layout) -> Columns:
-    """Read arrays in PostgreSQL's binary form: a header, then each value preceded by its length; None without rows."""
-    return {
-        name: np.empty(0, kind)
-        if array is None
-        else np.frombuffer(array, [("length", ">i4"), ("value", f">{kind}")], offset=_ARRAY_HEADER_BYTES)[
-            "value"
-        ].astype(kind)
-        for (name, kind), array in zip(layout.items(), values, strict=True)
-    }
-
-
-def _from_texts(values: Sequence[str | None], layout: Layout) -> Columns:
-    return {
-        name: np.fromstring(text or "", np.int64, sep=",").astype(kind, copy=False)
-        for (name, kind), text in zip(layout.items(), values, strict=True)
-    }
 
 
 class _Gathered:
@@ -312,6 +269,7 @@ class _Template:
     text: str
     constants: Mapping[str, int]
     layout: Layout
+    is_of_texts: bool
 
     def statement(self, numbers: Mapping[str, int | Sequence[int]]) -> str:
         return self.text % {name: _literal(value) for name, value in {**self.constants, **numbers}.items()}
@@ -323,12 +281,24 @@ def _literal(value: int | Sequence[int]) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _template(query: Select[*tuple[Any, ...]], dialect_name: str) -> _Template:
-    compiled = query.compile(dialect=_DIALECTS[dialect_name])
+    layout = _layout_of(query)
+    is_of_texts = dialect_name == "sqlite" and all(kind.startswith("i") for kind in layout.values())
+    compiled = (_as_texts(query) if is_of_texts else query).compile(dialect=_DIALECTS[dialect_name])
     return _Template(
         _LIST.sub(r"%(\1)s", compiled.string),
         {name: value for name, value in compiled.params.items() if value is not None},
-        _layout_of(query),
+        layout,
+        is_of_texts,
     )
+
+
+def _as_texts(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    """Return the query of one row that has a text of decimal numbers for each column of another one.
+
+    A row then costs half of what it costs as a tuple, nearly all of it in the driver's thread, where no other thread
+    waits for it. Doubles would lose digits.
+    """
+    return select(*(func.group_concat(column) for column in query.subquery().c))
 
 
 def _kind(column_type: TypeEngine[object]) -> str:
@@ -342,10 +312,11 @@ def _kind(column_type: TypeEngine[object]) -> str:
     raise TypeError(f"not a fixed-width column: {column_type!r}")
 
 
-def _record_of(layout: Layout) -> np.dtype[Any]:
-    """Return the type of a row of PostgreSQL's binary COPY: each value is preceded by its length."""
+def _record_of(layout: Layout, nulls: Sequence[str] = ()) -> np.dtype[Any]:
+    """Return the type of a row of PostgreSQL's binary COPY: each value is preceded by its length; a null is none."""
     fields = [((f"length of {name}", ">i4"), (name, f">{kind}")) for name, kind in layout.items()]
-    return np.dtype([("field_count", ">i2"), *chain.from_iterable(fields)])
+    missing = [(f"length of {name}", ">i4") for name in nulls]
+    return np.dtype([("field_count", ">i2"), *chain.from_iterable(fields), *missing])
 
 
 async def _copy_out(session: AsyncSession, statement: str, layout: Layout, add: AddRows) -> None:
@@ -378,15 +349,25 @@ def _take_rows(buffer: bytearray, record: np.dtype[Any]) -> NDArray[Any]:
     return rows
 
 
-async def _fetch(session: AsyncSession, statement: str, values: Sequence[object], layout: Layout, add: AddRows) -> None:
+async def _fetch(session: AsyncSession, statement: str, layout: Layout, add: AddRows) -> None:
     """Read the rows of SQLite from its driver: the row objects of SQLAlchemy would double the time."""
     driver = await sqlite_driver(session)
     record = np.dtype(list(layout.items()))
-    is_whole = all(kind.startswith("i") for kind in layout.values())
-    async with driver.execute(statement, values) as cursor:
+    async with driver.execute(statement) as cursor:
         while rows := list(await cursor.fetchmany(_FETCH_ROWS)):
-            if is_whole:  # faster without a record per row
-                numbers = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=len(rows) * len(layout))
-                add(dict(zip(layout, numbers.reshape(-1, len(layout)).T, strict=True)))
-            else:
-                add(np.fromiter(rows, dtype=record, count=len(rows)))
+            add(np.fromiter(rows, dtype=record, count=len(rows)))
+
+
+async def _fetch_texts(session: AsyncSession, statement: str, layout: Layout) -> Columns:
+    """Read the columns of SQLite that ``_as_texts`` makes."""
+    [texts] = await (await sqlite_driver(session)).execute_fetchall(statement)
+
+    def columns() -> Columns:
+        return {
+            name: np.fromstring(text or "", np.int64, sep=",").astype(kind, copy=False)
+            for (name, kind), text in zip(layout.items(), texts, strict=True)
+        }
+
+    if sum(map(len, filter(None, texts))) < _SHORT_TEXT:
+        return columns()
+    return await asyncio.to_thread(columns)

@@ -16,8 +16,10 @@ from sqlalchemy import (
     JSON,
     ColumnElement,
     Dialect,
+    Insert,
     PoolProxiedConnection,
     Select,
+    Update,
     any_,
     bindparam,
     func,
@@ -103,12 +105,18 @@ async def fetch_within(
     return compiled_query.rows(await _request(driver, compiled_query.text, compiled_query.values(parameters)))
 
 
-def statement_of(
-    query: Select[*Columns], parameters: Mapping[str, object], dialect: Dialect
-) -> tuple[str, Sequence[object]]:
-    """Return a query as text for the driver, and the values of its placeholders."""
-    compiled_query = _compile(query, dialect)
-    return compiled_query.text, compiled_query.values(parameters)
+async def execute_within(
+    session: AsyncSession, statement: Insert | Update, parameters: Sequence[Mapping[str, object]]
+) -> None:
+    """Execute a statement that returns nothing, for each of some parameters, as ``fetch_within`` does."""
+    compiled = _compile(statement, session.get_bind().dialect)
+    driver, values = await driver_of(session), [compiled.values(one) for one in parameters]
+    if len(values) > 1 and hasattr(driver, "fetch"):  # asyncpg, which sends all of them at once
+        with terminated_on_timeout(driver):
+            await driver.executemany(compiled.text, values)
+        return
+    for one in values:
+        await _request(driver, compiled.text, one)
 
 
 async def driver_of(session: AsyncSession) -> Driver:
@@ -192,11 +200,10 @@ def _run_on(connection: PoolProxiedConnection, request: Callable[[Driver], _Rows
 
 
 @functools.lru_cache(maxsize=256)
-def _compile(query: Select[*Columns], dialect: Dialect) -> _CompiledQuery[*Columns]:
+def _compile(query: Select[*Columns] | Insert | Update, dialect: Dialect) -> _CompiledQuery[*Columns]:
     compiled = query.compile(dialect=dialect)
-    from_driver = [
-        column.type.dialect_impl(dialect).result_processor(dialect, None) for column in query.selected_columns
-    ]
+    columns = query.selected_columns if isinstance(query, Select) else ()
+    from_driver = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
     return _CompiledQuery(
         text=compiled.string,
         parameters=[

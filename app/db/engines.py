@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgspec
-from sqlalchemy import Connection, ExceptionContext, FromClause, event
-from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
+from sqlalchemy import Connection, ExceptionContext, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -36,13 +35,6 @@ _MILLISECONDS: Final = 1000
 PROBE_SECONDS: Final = 1.0
 # How long after the server's own statement timeout the client gives up: the server is unreachable then.
 _GRACE_SECONDS: Final = 1.0
-
-
-class _HintedSQLiteCompiler(SQLiteCompiler):
-    """Writes the hints of ``Select.with_hint``, such as ``INDEXED BY``, which SQLAlchemy leaves out for SQLite."""
-
-    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:  # noqa: ARG002  # the signature is SQLAlchemy's
-        return text
 
 
 class _DriverCursor(Protocol):
@@ -92,7 +84,9 @@ class Limits:
 def create_engine(settings: Settings, limits: Limits) -> AsyncEngine:
     if settings.uses_sqlite:
         logging.getLogger("aiosqlite").setLevel(logging.INFO)  # at DEBUG it logs every bound value
-        engine = _create_sqlite_engine(settings, limits, {**_options(limits), **_SQLITE_POOL})
+        options = {**_options(limits), **_SQLITE_POOL}
+        engine = create_async_engine(settings.url, **options, connect_args={"timeout": limits.wait})
+        use_single_calls(engine)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
@@ -111,17 +105,12 @@ def create_reading_engine(settings: Settings, limits: Limits) -> AsyncEngine:
     if settings.database_pgbouncer and not settings.uses_sqlite:  # preparing and executing need one server
         options = {**_options(limits), "execution_options": {"postgresql_readonly": True}}
     if settings.uses_sqlite:
-        engine = _create_sqlite_engine(settings, limits, {**options, **_SQLITE_POOL})
+        options |= _SQLITE_POOL
+        engine = create_async_engine(settings.url, **options, connect_args={"timeout": limits.wait})
+        use_single_calls(engine)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite_for_reading)
         return engine
     return _create_postgresql_engine(settings, limits, {"default_transaction_read_only": "on"}, options)
-
-
-def _create_sqlite_engine(settings: Settings, limits: Limits, options: Mapping[str, Any]) -> AsyncEngine:
-    engine = create_async_engine(settings.url, **options, connect_args={"timeout": limits.wait})
-    engine.dialect.statement_compiler = _HintedSQLiteCompiler
-    use_single_calls(engine)
-    return engine
 
 
 def _create_postgresql_engine(

@@ -1,22 +1,31 @@
 """Rows of numbers and texts straight from the driver, and as many of them as have a number of bytes."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, cast
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias, cast
 
 import aiosqlite
 import asyncpg
-from sqlalchemy import Select, func, select
+from sqlalchemy import Dialect, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.db.compiled_queries import driver_of, terminated_on_timeout
 from app.db.sizes import octets
 
+Bound: TypeAlias = Mapping[str, object]
+NOTHING: Final[Bound] = {}
 
-async def fetch_rows(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> Sequence[Sequence[Any]]:
-    """Return the rows of a query of numbers and texts straight from the driver: SQLAlchemy's take 1.5 times as long."""
-    statement, values = _compiled(session, query)
+
+async def fetch_rows(
+    session: AsyncSession, query: Select[*tuple[Any, ...]], bound: Bound = NOTHING
+) -> Sequence[Sequence[Any]]:
+    """Return the rows of a query of numbers and texts straight from the driver: SQLAlchemy's take 1.5 times as long.
+
+    A query that is built once, with ``bindparam`` for what is ``bound``, is compiled once.
+    """
+    statement, values = _compiled(session, query, bound)
     if session.get_bind().dialect.name == "postgresql":
         driver = await postgresql_driver(session)
         with terminated_on_timeout(driver):
@@ -24,9 +33,16 @@ async def fetch_rows(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> 
     return list(await (await sqlite_driver(session)).execute_fetchall(statement, values))
 
 
-def _compiled(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> tuple[str, list[Any]]:
-    compiled = query.compile(dialect=session.get_bind().dialect, compile_kwargs={"render_postcompile": True})
-    return compiled.string, [compiled.params[name] for name in compiled.positiontup or ()]
+def _compiled(session: AsyncSession, query: Select[*tuple[Any, ...]], bound: Bound) -> tuple[str, list[Any]]:
+    statement, names, constants = _compile(query, session.get_bind().dialect)
+    values = {**constants, **bound}
+    return statement, [values[name] for name in names]
+
+
+@functools.lru_cache(maxsize=64)
+def _compile(query: Select[*tuple[Any, ...]], dialect: Dialect) -> tuple[str, Sequence[str], Bound]:
+    compiled = query.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+    return compiled.string, compiled.positiontup or (), compiled.params
 
 
 async def fetch_rows_by_size(
@@ -35,14 +51,15 @@ async def fetch_rows_by_size(
     order: InstrumentedAttribute[int],
     text: InstrumentedAttribute[str],
     limit: int,
+    bound: Bound = NOTHING,
 ) -> tuple[Sequence[Sequence[Any]], bool]:
     """Return the first rows whose texts have at most ``limit`` bytes together, and whether there may be more.
 
     It is for queries that ``fetch_rows`` can read. The text is their last column; at least one row is returned.
     """
     if session.get_bind().dialect.name == "postgresql":
-        return await _fetch_by_running_total(session, query, order, text, limit)
-    compiled, values = _compiled(session, query.order_by(order))
+        return await _fetch_by_running_total(session, query, order, text, limit, bound)
+    compiled, values = _compiled(session, _in_order(query, order), bound)
     rows: list[Sequence[Any]] = []
     left = limit
 
@@ -74,13 +91,20 @@ async def _fetch_by_running_total(
     order: InstrumentedAttribute[int],
     text: InstrumentedAttribute[str],
     limit: int,
+    bound: Bound,
 ) -> tuple[Sequence[Sequence[Any]], bool]:
     """Leave out rows by the running total of their bytes, for which PostgreSQL reads no large text."""
-    rows = await fetch_rows(session, _within_size(query, order, text, limit))
+    rows = await fetch_rows(session, _within_size(query, order, text, limit), bound)
     # Characters have up to four bytes. If all rows might have been left out behind these, there may be more.
     return rows, 4 * sum(len(row[-1]) for row in rows) > limit
 
 
+@functools.lru_cache(maxsize=64)
+def _in_order(query: Select[*tuple[Any, ...]], order: InstrumentedAttribute[int]) -> Select[*tuple[Any, ...]]:
+    return query.order_by(order)
+
+
+@functools.lru_cache(maxsize=64)
 def _within_size(
     query: Select[*tuple[Any, ...]], order: InstrumentedAttribute[int], text: InstrumentedAttribute[str], limit: int
 ) -> Select[*tuple[Any, ...]]:
@@ -106,7 +130,7 @@ async def copy_rows_by_size(
     Each row is a line, its values are separated by tabs, and backslash, tab, line break and the like are escaped by a
     backslash.
     """
-    statement, values = _compiled(session, _within_size(query, order, text, limit))
+    statement, values = _compiled(session, _within_size(query, order, text, limit), NOTHING)
     pieces: list[bytes] = []
 
     async def receive(piece: bytes) -> None:

@@ -3,14 +3,16 @@
 For thousands of rows ``app.db.bulk.insert_missing_rows`` does the same through the driver.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, inspect
+from sqlalchemy import ColumnElement, and_, bindparam, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
+from app.db.compiled_queries import execute_within
 from app.db.models import Base
 
 Values = Mapping[str, Any]  # values of any type, by column name
@@ -56,12 +58,26 @@ async def insert_or_advance(
     rising: Sequence[InstrumentedAttribute[Any]],
 ) -> None:
     """Insert rows, or give the ones with the same unique keys the new values, unless a ``rising`` one would fall."""
-    statement = _insert(session, model)
-    excluded, keys = statement.excluded, {column.key for column in key}
-    values = {name: excluded[name] for name in rows[0] if name not in keys}
-    where = and_(*(column <= excluded[column.key] for column in rising))
-    await session.execute(
-        statement.on_conflict_do_update(index_elements=list(key), set_=values, where=where), list(rows)
+    names = tuple(rows[0])
+    statement = _advancing_insert(session.get_bind().dialect.name, model, names, tuple(key), tuple(rising))
+    await execute_within(session, statement, rows)
+
+
+@functools.lru_cache(maxsize=64)
+def _advancing_insert(
+    dialect_name: str,
+    model: type[Base],
+    names: Sequence[str],
+    key: Sequence[InstrumentedAttribute[Any]],
+    rising: Sequence[InstrumentedAttribute[Any]],
+) -> postgresql.Insert | sqlite.Insert:
+    types = {column.key: column.type for column in model.__table__.columns}
+    insert = _insert_on(dialect_name, model).values({name: bindparam(name, type_=types[name]) for name in names})
+    excluded, keys = insert.excluded, {column.key for column in key}
+    return insert.on_conflict_do_update(
+        index_elements=list(key),
+        set_={name: excluded[name] for name in names if name not in keys},
+        where=and_(*(column <= excluded[column.key] for column in rising)),
     )
 
 
@@ -82,5 +98,8 @@ async def insert_or_update(
 
 
 def _insert(session: AsyncSession, model: type[Base]) -> postgresql.Insert | sqlite.Insert:
-    is_postgresql = session.get_bind().dialect.name == "postgresql"
-    return postgresql.insert(model) if is_postgresql else sqlite.insert(model)
+    return _insert_on(session.get_bind().dialect.name, model)
+
+
+def _insert_on(dialect_name: str, model: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    return postgresql.insert(model) if dialect_name == "postgresql" else sqlite.insert(model)

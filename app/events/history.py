@@ -132,14 +132,17 @@ class EventHistory:
         read_archived: Callable[[ArchivedEvents, int], Awaitable[T]],
     ) -> T:
         """Read what follows a sequence number from where it is."""
-        while True:
+        end = 0  # as where no events ever left the database, so that nothing has to be asked before
+        if self._database.clickhouse is not None:
             end = await self._released_until()
+        while True:
             if sequence < end:
                 return await self._read_archived(read_archived, end)
             found = await self._read(read)
             # Events that were removed from the database before they were read are in ClickHouse.
             if await self._is_still(end):
                 return found
+            end = await self._released_until()
 
     async def _both(
         self,

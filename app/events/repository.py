@@ -3,18 +3,18 @@
 import datetime as dt
 import functools
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, TypeVarTuple, cast
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, bindparam, func, or_, select, tuple_, union_all
+from sqlalchemy import Integer, ScalarSelect, Select, String, bindparam, func, or_, select, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common import limits
 from app.common.page_sizes import fitting
 from app.common.timestamps import to_microseconds
-from app.db.advisory_locks import ProjectLock, wait_for_holders
+from app.db.advisory_locks import ProjectLock, wait_for_holders, waiting_for_holders
 from app.db.bulk import chunks
 from app.db.database import Database
 from app.db.models import Event, EventArchive, UnreadTimestamp
@@ -42,6 +42,16 @@ class EventChunk(NamedTuple):
 
     rows: Sequence[EventRow]
     end: int
+
+
+class LastEvents(NamedTuple):
+    """The sequence numbers of the last events by their names, 0 where there is none.
+
+    Events up to ``released_until`` are in ClickHouse only, and may have any name.
+    """
+
+    by_name: Mapping[str, int]
+    released_until: int
 
 
 class StoredEvent(NamedTuple):
@@ -103,6 +113,47 @@ def _last_of(count: int) -> Select[*tuple[Any, ...]]:
     )
 
 
+@functools.lru_cache(maxsize=64)
+def _named_query(count: int | None) -> Select[int, int, int, str, str]:
+    """Return a query for the events of ``count`` names in a range, or of all names; those of no person are left out."""
+    events = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties).where(
+        Event.project_id == bindparam("project_id"),
+        Event.sequence > bindparam("after"),
+        Event.sequence <= bindparam("until"),
+        Event.person_id != NO_PERSON,
+    )
+    if count is not None:
+        events = events.where(Event.name.in_([bindparam(f"name_{place}", type_=String) for place in range(count)]))
+    return events.limit(bindparam("limit"))
+
+
+@functools.lru_cache(maxsize=64)
+def _page_query(count: int | None) -> Select[int, int]:
+    """Return the query of the last of the first events of ``count`` names in a range, or of all, and their number."""
+    in_range = (
+        Event.project_id == bindparam("project_id"),
+        Event.sequence > bindparam("after"),
+        Event.sequence <= bindparam("until"),
+    )
+    limit = bindparam("limit", type_=Integer)
+    of_names = [()] if count is None else [(Event.name == bindparam(f"name_{place}"),) for place in range(count)]
+    subqueries = [
+        select(Event.sequence).where(*in_range, *is_named).order_by(Event.sequence).limit(limit).subquery()
+        for is_named in of_names
+    ]
+    combined = union_all(*(select(subquery.c.sequence) for subquery in subqueries)).subquery()
+    first = select(combined.c.sequence).order_by(combined.c.sequence).limit(limit).subquery()
+    return select(func.coalesce(func.max(first.c.sequence), 0), func.count()).select_from(first)
+
+
+def high_water_mark_columns(dialect_name: str) -> Sequence[ScalarSelect[Any]]:
+    """Return the columns by which a query learns what ``EventQueries.high_water_mark`` returns: the first one.
+
+    The parameter ``lock`` is ``ProjectLock.EVENT_APPEND``.
+    """
+    return _HIGHEST.scalar_subquery(), waiting_for_holders(dialect_name)
+
+
 class EventQueries:
     """Reads the positions of one project's events, each query on a connection of its own."""
 
@@ -117,19 +168,26 @@ class EventQueries:
         committed yet. Writers hold a shared lock from before the allocation until their commit: once the exclusive lock
         was held, after the number was read, every writer with a lower number has finished.
         """
-        [(highest,)] = await self._database.fetch(_HIGHEST, {})
+        highest = await self.highest()
         await wait_for_holders(self._database, ProjectLock.EVENT_APPEND, self._project_id)
+        return highest
+
+    async def highest(self) -> int:
+        """Return the highest sequence number that is committed, of all projects; 0 without events."""
+        [(highest,)] = await self._database.fetch(_HIGHEST, {})
         return highest or 0
 
-    async def last_named(self, names: Iterable[str]) -> dict[str, int]:
-        """Return a sequence number after which there is no event of a name, for each name; 0 where there is none."""
+    async def last_named(self, names: Iterable[str]) -> LastEvents:
+        """Return after which event there is none of a name, for each name, and up to where events left the database."""
         found: dict[str, int] = {}
-        for chunk in chunks(list(names), _MAX_COLUMNS):
+        released_until = 0
+        for chunk in [*chunks(list(names), _MAX_COLUMNS)] or [[]]:
             bound = {f"name_{place}": name for place, name in enumerate(chunk)}
             [row] = await self._database.fetch(_last_of(len(chunk)), {"project_id": self._project_id, **bound})
             released, *last = row
-            found |= {name: max(sequence or 0, released or 0) for name, sequence in zip(chunk, last, strict=True)}
-        return found
+            released_until = released or 0
+            found |= {name: max(sequence or 0, released_until) for name, sequence in zip(chunk, last, strict=True)}
+        return LastEvents(found, released_until)
 
     async def unread_timestamps(self, names: Collection[str] | None, since: dt.datetime, before: dt.datetime) -> int:
         """Return how many events of some names, or of all, arrived with a time that could not be read."""
@@ -167,21 +225,15 @@ class EventRepository:
 
         They are at most ``limit``, and have at most ``limits.ROWS_BYTES`` of properties, unless one alone has more.
         """
-        events = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties).where(
-            Event.project_id == self._project_id,
-            Event.sequence > sequence,
-            Event.person_id != NO_PERSON,
-        )
         end = high_water_mark
-        if names is not None:
-            events = events.where(Event.name.in_(names))
-            # Fewer numbers than that leave nothing to look for.
-            if 1 < len(names) <= _MAX_SUBQUERIES and high_water_mark - sequence > limit:
-                end, _ = await self.page_of(names, sequence, high_water_mark, limit)
-        events = events.where(Event.sequence <= end).limit(limit)
-        rows, is_cut = await fetch_rows_by_size(
-            self._session, events, Event.sequence, Event.properties, limits.ROWS_BYTES.value
-        )
+        # Fewer numbers than the limit leave nothing to look for.
+        if names is not None and 1 < len(names) <= _MAX_SUBQUERIES and high_water_mark - sequence > limit:
+            end, _ = await self.page_of(names, sequence, high_water_mark, limit)
+        named = {f"name_{place}": name for place, name in enumerate(names or ())}
+        bound = {"project_id": self._project_id, "after": sequence, "until": end, "limit": limit, **named}
+        query = _named_query(None if names is None else len(names))
+        size = limits.ROWS_BYTES.value
+        rows, is_cut = await fetch_rows_by_size(self._session, query, Event.sequence, Event.properties, size, bound)
         is_full = is_cut or len(rows) >= limit
         return EventChunk(cast("Sequence[EventRow]", rows), rows[-1][0] if rows and is_full else end)
 
@@ -208,18 +260,9 @@ class EventRepository:
         to return the first ones. It is a separate query, because a planner that knows the range reads it in the order
         of the table.
         """
-        later = (
-            Event.project_id == self._project_id,
-            Event.sequence > sequence,
-            Event.sequence <= high_water_mark,
-        )
-        subqueries = [
-            select(Event.sequence).where(*later, *is_named).order_by(Event.sequence).limit(limit).subquery()
-            for is_named in ([()] if names is None else [(Event.name == name,) for name in names])
-        ]
-        combined = union_all(*(select(subquery.c.sequence) for subquery in subqueries)).subquery()
-        first = select(combined.c.sequence).order_by(combined.c.sequence).limit(limit).subquery()
-        found = await self._session.execute(select(func.max(first.c.sequence), func.count()).select_from(first))
+        named = {f"name_{place}": name for place, name in enumerate(names or ())}
+        bound = {"project_id": self._project_id, "after": sequence, "until": high_water_mark, "limit": limit, **named}
+        found = await self._session.execute(_page_query(None if names is None else len(names)), bound)
         last, count = found.one()
         return (last if count == limit else high_water_mark), count
 

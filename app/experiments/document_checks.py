@@ -6,13 +6,12 @@ from pydantic import JsonValue
 from pydantic_core import PydanticCustomError
 
 from app.experiments.scorecard.metric_settings import unknown_settings
-from app.flags.filters import CONTROL, MAX_VARIANTS, is_percentage
+from app.flags.filters import CONTROL, MAX_VARIANTS, PLANNED_VARIANTS, is_percentage
 from app.http.fields import refusal
 from app.metrics.queries.exposure_attribution import ATTRIBUTION, describe_unknown_attribution, read_attribution
 from app.metrics.queries.metric_limits import check_metric_limits, check_secondary_metrics
 from app.properties.filters import InvalidFilter
 
-VARIANTS = "feature_flag_variants"
 ROLLOUT = "rollout_percentage"
 _EXCLUDED = "excluded_variants"
 
@@ -31,7 +30,7 @@ def check_parameters(parameters: JsonValue) -> JsonValue:
     _refuse_odd_group_type(parameters, "aggregation_group_type_index must be a whole number")
     if parameters.get(ROLLOUT) is not None and not is_percentage(parameters[ROLLOUT]):
         raise refusal(f"{ROLLOUT} must be a number from 0 to 100")
-    variants = parameters.get(VARIANTS)
+    variants = parameters.get(PLANNED_VARIANTS)
     if variants is None:
         return parameters
     if not isinstance(variants, list) or not all(_is_variant(variant) for variant in variants):

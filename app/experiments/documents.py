@@ -9,9 +9,9 @@ from app.common import limits
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment
 from app.experiments.compared_variants import refuse_impossible_exclusions
-from app.experiments.document_checks import ROLLOUT, VARIANTS
+from app.experiments.document_checks import ROLLOUT
 from app.experiments.schemas import ExperimentUpdate
-from app.flags.filters import JsonDict, variant_keys, variants_of
+from app.flags.filters import PLANNED_VARIANTS, JsonDict, variant_keys, variants_of
 from app.flags.interventions import rollout_of
 from app.metrics.queries.typed.schemas import MetricBody
 from app.properties.budget import size_of
@@ -74,7 +74,7 @@ def aggregation_group_type_index(filters: Mapping[str, JsonValue], parameters: J
 
 def variants(parameters: JsonValue) -> list[JsonDict] | None:
     """Return the variants in the parameters, if there are any."""
-    variants = parameters.get(VARIANTS) if isinstance(parameters, dict) else None
+    variants = parameters.get(PLANNED_VARIANTS) if isinstance(parameters, dict) else None
     return [variant for variant in variants if isinstance(variant, dict)] if isinstance(variants, list) else None
 
 
@@ -106,7 +106,7 @@ def refuse_foreign_parts(experiment: Experiment, body: ExperimentUpdate) -> None
     """Refuse variants that are not the flag's, in the plan and among those that are not compared, and a new rollout."""
     flag_filters = experiment.feature_flag.filters
     planned = variants(body.parameters)
-    if planned is not None:
+    if planned is not None and planned != variants(experiment.parameters):
         refuse_other_variants(variants_of(flag_filters), planned)
     if (share := rollout(body.parameters)) != rollout(experiment.parameters):
         refuse_other_rollout(flag_filters, share)

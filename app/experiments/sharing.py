@@ -55,12 +55,14 @@ class SharedCounts:
         ends_now = "" if bounds[1] else f" {now.timestamp() // _SECONDS_OF_A_MOMENT}"
         key = f"{key} {bounds}{ends_now}"
         kept = self._kept.get(key)
-        if isinstance(kept, _Kept) and await self._is_current(kept, experiment, to_microseconds(now)):
-            value: T = kept.value
+        known = kept if isinstance(kept, _Kept) else None
+        # Before the work: what is new during it is then seen the next time.
+        position, is_current = await self._look(known, experiment, to_microseconds(now))
+        if known is not None and is_current:
+            value: T = known.value
             return value
 
         async def run() -> T:
-            position = await self._positions.now(experiment.feature_flag_id)
             with recorded() as basis:
                 value = await work()
             if basis.is_whole:
@@ -69,10 +71,12 @@ class SharedCounts:
 
         return await self._shared.result(key, run)
 
-    async def _is_current(self, kept: _Kept, experiment: Experiment, now: int) -> bool:
-        if kept.basis.due is not None and kept.basis.due <= now:
-            return False
-        return await self._positions.is_current(kept.basis, experiment.feature_flag_id, kept.position)
+    async def _look(self, kept: _Kept | None, experiment: Experiment, now: int) -> tuple[Position, bool]:
+        """Return the position, and whether what was kept is still the same."""
+        basis = Basis() if kept is None else kept.basis
+        position, is_same = await self._positions.look(basis, experiment.feature_flag_id)
+        is_due = basis.due is not None and basis.due <= now
+        return position, kept is not None and position == kept.position and is_same and not is_due
 
     def _key(self, kind: str, *experiments: Experiment) -> str:
         """Return everything loaded that the figures of experiments depend on."""

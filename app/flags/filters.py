@@ -22,6 +22,7 @@ JsonDict: TypeAlias = dict[str, JsonValue]
 MAX_VARIANTS = 10  # of the flag that is created with an experiment
 _LEAST_VARIANTS = 2  # of an experiment
 CONTROL = "control"
+PLANNED_VARIANTS = "feature_flag_variants"  # in the parameters of an experiment
 
 SHIPPED = "Added when a variant was shipped to everyone."
 
@@ -132,6 +133,13 @@ def variants_of(filters: JsonDict) -> list[JsonDict]:
     multivariate = filters.get("multivariate")
     variants = multivariate.get("variants") if isinstance(multivariate, dict) else None
     return [variant for variant in variants if isinstance(variant, dict)] if isinstance(variants, list) else []
+
+
+def plan_variants(parameters: JsonDict | None, variants: Sequence[JsonDict]) -> JsonDict | None:
+    """Return the parameters of an experiment with other variants planned, if it planned any."""
+    if not parameters or not parameters.get(PLANNED_VARIANTS):
+        return parameters
+    return {**parameters, PLANNED_VARIANTS: [*variants]}
 
 
 def is_multivariate(filters: JsonDict) -> bool:

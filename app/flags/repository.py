@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload, selectinload
 
-from app.db.models import Experiment, FeatureFlag
+from app.db.models import Experiment, FeatureFlag, utc_now
 from app.db.sizes import fitting_limit
 
 CHANGED_FLAGS = "changed_flags"  # key in a session's ``info``: the projects whose flags the transaction changes
@@ -47,8 +47,20 @@ class FlagRepository:
         """Return a flag, deleted or not, with its author and experiments; ``for_update`` locks it for this writer."""
         query = self._select().where(FeatureFlag.id == flag_id)
         if for_update:
+            # Who changes an experiment locks it before its flag: the other way round two would wait for each other.
+            await self.planned_on(flag_id)
             query = query.with_for_update(of=FeatureFlag)
         return await self._session.scalar(query)
+
+    async def planned_on(self, flag_id: int) -> Sequence[Experiment]:
+        """Return the experiments on a flag that have not started, oldest first, locked for this writer."""
+        query = (
+            select(Experiment)
+            .where(Experiment.project_id == self._project_id, Experiment.feature_flag_id == flag_id)
+            .where(or_(Experiment.start_date.is_(None), Experiment.start_date > utc_now()))
+            .order_by(Experiment.id)
+        )
+        return (await self._session.scalars(query.with_for_update())).all()
 
     async def with_key(self, key: str) -> FeatureFlag | None:
         """Return the undeleted flag that has the key, without its author and experiments."""

@@ -10,7 +10,7 @@ from app.activity_log.changes import State
 from app.activity_log.service import ActivityLog
 from app.common.errors import NotFound, ValidationFailed
 from app.common.ids import read_id, read_reference
-from app.db.models import FeatureFlag, User
+from app.db.models import FeatureFlag, User, utc_now
 from app.flags.evaluation.flag_references import ordered_ids
 from app.flags.filters import (
     DEFAULT_VARIANTS,
@@ -19,10 +19,12 @@ from app.flags.filters import (
     cohorts_of,
     compile_conditions,
     dependencies_of,
+    plan_variants,
     rewrite_filters,
     ship,
     validate_filters,
     validate_split,
+    variants_of,
     with_groups,
 )
 from app.flags.holdouts import keep_holdout, with_holdout
@@ -128,6 +130,7 @@ class FlagService:
             filters = keep_holdout(body.filters, flag.filters)
             await self._validate(filters, flag.id)
             validate_payloads(filters)
+            await self._follow_in_plans(flag, filters, changed_by)
             flag.filters = filters
         for field in _STORED_AS_SENT:
             if field in body.model_fields_set:
@@ -137,6 +140,25 @@ class FlagService:
         except KeyTaken as error:  # by a concurrent request
             raise _key_taken() from error
         return flag
+
+    async def _follow_in_plans(self, flag: FeatureFlag, filters: JsonDict, changed_by: User) -> None:
+        """Let experiments that have not started plan the flag's new variants, if they planned any."""
+        if (variants := variants_of(filters)) == variants_of(flag.filters):
+            return
+        for experiment in await self._flags.planned_on(flag.id):
+            before = experiment.parameters
+            if (after := plan_variants(before, variants)) == before:
+                continue
+            experiment.parameters, experiment.updated_at = after, utc_now()
+            await self._log.record(
+                "Experiment",
+                experiment.id,
+                "updated",
+                changed_by,
+                before={"parameters": before},
+                after={"parameters": after},
+                name=experiment.name,
+            )
 
     async def rewrite_participants(
         self,

@@ -263,6 +263,8 @@ def _refusal(first: ErrorDetails, document: object) -> ValidationFailed:
     if first["type"] == "union_tag_invalid":
         detail = f'"{first["ctx"]["tag"][:_SHOWN_CHARACTERS]}" is not a valid choice.'
         return ValidationFailed(detail, code="invalid_choice", attr=of_union)
+    if first["type"].endswith(("_type", "literal_error")) and _value_at(place, document) is None:
+        return ValidationFailed("This field may not be null.", code="null", attr=attr)
     if first["type"] == "missing":
         return ValidationFailed("This field is required.", code="required", attr=attr)
     return ValidationFailed(first["msg"], code=first["type"], attr=attr)
@@ -279,6 +281,12 @@ def _fields_of(error: ErrorDetails, document: object) -> list[str | int]:
             document = inside[part]
             found.append(part)
     return [*found, error["loc"][-1]] if error["type"] == "missing" else found
+
+
+def _value_at(place: Sequence[str | int], document: object) -> object:
+    for part in place:
+        document = document[part]  # type: ignore[index]  # the fields of a place are in the document
+    return document
 
 
 def _tag_field(error: ErrorDetails) -> str:

@@ -1,4 +1,4 @@
-"""Metrics that could not be counted in the background: marked, and retried ever more rarely."""
+"""What could not be counted in the background: marked, and retried ever more rarely."""
 
 import time
 from collections.abc import Callable, Collection, Sequence

@@ -42,7 +42,8 @@ def backfill() -> None:
 def archive() -> None:
     """Copy events to ClickHouse now, and remove those from PostgreSQL that are older than its retention.
 
-    The service does so by itself, in the background. It can be interrupted.
+    The service does so by itself, in the background, and rests while events are captured; this command does not rest.
+    It can be interrupted.
     """
 
     async def run(database: Database) -> None:

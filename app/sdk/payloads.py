@@ -19,6 +19,7 @@ from app.sdk import lz_string
 
 _MAX_GZIP_MEMBERS = 64
 _GZIP_MAGIC = b"\x1f\x8b\x08"
+_LZ = "lz64"
 _GZIP_NAMES = frozenset({"gzip", "gzip-js"})
 _WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -59,7 +60,7 @@ def decode_payload(sdk_request: SdkRequest, limit: Limit = limits.REQUEST_BYTES)
             "No data found. Make sure to use a POST request when sending the payload in the body of the request.",
             code="no_data",
         )
-    if compression == "lz64" and not _is_json(payload):
+    if compression == _LZ and not _is_json(payload):
         return _decompress_lz(payload, limit)
     if compression in _GZIP_NAMES and payload.strip(_BLANKS) == b"undefined":
         raise _malformed("data being loaded from the request body for decompression is the literal string 'undefined'")
@@ -82,6 +83,11 @@ def _find_payload(sdk_request: SdkRequest) -> bytes:
 def _compression(sdk_request: SdkRequest) -> str:
     named = sdk_request.query.get("compression") or sdk_request.form.get("compression") or sdk_request.content_encoding
     return named.strip().lower()
+
+
+def is_lz(sdk_request: SdkRequest) -> bool:
+    """Whether a request says that its payload is compressed as lz64."""
+    return _compression(sdk_request) == _LZ
 
 
 def has_known_signature(payload: bytes) -> bool:

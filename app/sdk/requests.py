@@ -17,10 +17,12 @@ from app.common.errors import PayloadTooLarge
 from app.common.limits import Limit
 from app.http.forms import MULTIPART, URL_ENCODED, parse_multipart, parse_url_encoded
 from app.http.request_body import read_bytes
-from app.sdk.payloads import SdkRequest, decode_payload, has_known_signature
+from app.sdk.payloads import SdkRequest, decode_payload, has_known_signature, is_lz
 
 # Larger payloads are decoded in a thread, so that the event loop serves other requests meanwhile.
 _MAX_INLINE_BYTES = 64 * 1024
+# Decoding lz64 takes 0.4 ms a KiB, where a thread costs 0.035 ms: those of most requests are smaller.
+_MAX_INLINE_LZ_BYTES = 16 * 1024
 _INLINE = dataclasses.replace(limits.REQUEST_BYTES, value=_MAX_INLINE_BYTES)
 _MAX_CACHED_QUERY = 20  # too short to contain a token
 Parameters = ParamSpec("Parameters")
@@ -66,7 +68,7 @@ async def run_in_thread_if_large(
 
 
 def unpack_small(sdk_request: SdkRequest, decode: Decode | None = None) -> bytes | None:
-    """Return the payload of a request, decompressed; None for one that is large as sent or decompressed.
+    """Return the payload of a request, decompressed; None for one that takes long, being large as sent or decompressed.
 
     ``decode`` is ``decode_payload`` unless it is given.
 
@@ -75,7 +77,8 @@ def unpack_small(sdk_request: SdkRequest, decode: Decode | None = None) -> bytes
     ValidationFailed
         As ``decode``.
     """
-    if len(sdk_request.body) <= _MAX_INLINE_BYTES:
+    most = _MAX_INLINE_LZ_BYTES if is_lz(sdk_request) else _MAX_INLINE_BYTES
+    if len(sdk_request.body or sdk_request.query.get("data", "")) <= most:
         with contextlib.suppress(PayloadTooLarge):
             return (decode or decode_payload)(sdk_request, _INLINE)
     return None

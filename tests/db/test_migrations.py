@@ -25,6 +25,7 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
+    text,
 )
 from sqlalchemy.types import JSON, Integer, TypeEngine
 
@@ -248,3 +249,62 @@ def test_facts_of_exposures_go_on_with_both_events(
     engine.dispose()
     first = both if is_extended else old
     assert [tuple(row) for row in stored] == [(one.digest, one.canonical(), 7) for one in (first, own)]
+
+
+def rows_of(settings: Settings, query: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements, and return what a query finds then."""
+
+    async def found() -> list[tuple[Any, ...]]:
+        database = Database(settings)
+        async with database.write() as session:
+            for statement in statements:
+                await session.execute(text(statement))
+            rows = [tuple(row) for row in await session.execute(text(query))]
+        await database.close()
+        return rows
+
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(asyncio.run, found()).result()
+
+
+def test_facts_are_the_same_in_every_layout(empty: Settings) -> None:
+    """Of a series with values, of one without, and of one whose facts are still being made."""
+    valued, plain = (
+        SeriesDefinition((EventSource("a", parse_filter(None)),), None, value) for value in ("amount", None)
+    )
+    series = "INSERT INTO series (id, project_id, digest, definition, watermark, created_at) VALUES"
+    no_number = "-9e999" if empty.uses_sqlite else "'-Infinity'"
+    query = "SELECT series_id, sequence, person_id, time, value, variant FROM fact ORDER BY series_id, sequence"
+    in_a_thread(lambda: migrations.upgrade(empty, "0031"))
+    before = rows_of(
+        empty,
+        query,
+        "INSERT INTO organization (id, uuid, name, created_at) VALUES"
+        " (1, '00000000000000000000000000000001', 'o', '2026-11-01 00:00:00')",
+        "INSERT INTO project (id, uuid, organization_id, name, timezone, api_token, created_at, updated_at) VALUES"
+        " (1, '00000000000000000000000000000001', 1, 'p', 'UTC', 't', '2026-11-01 00:00:00', '2026-11-01 00:00:00')",
+        *(
+            f"{series} ({place}, 1, '{one.digest}', '{one.canonical()}', {place + 6}, '2026-11-01 00:00:00')"
+            for place, one in enumerate((valued, plain), start=1)
+        ),
+        *(
+            f"INSERT INTO fact VALUES ({place}, {sequence}, {9 - sequence}, {sequence * 10}, {value}, {sequence % 2})"
+            for place, value in ((1, "1.5"), (2, no_number))
+            for sequence in (4, 6, 7)
+        ),
+        f"INSERT INTO fact VALUES (1, 5, 3, 50, {no_number}, 0)",
+    )
+
+    in_a_thread(lambda: migrations.upgrade(empty))
+    after = rows_of(empty, query)
+    reached = rows_of(empty, "SELECT id, watermark, bulk_until FROM series ORDER BY id")
+    in_a_thread(lambda: migrations.downgrade(empty, "0031"))
+
+    assert len(before) == 7
+    assert [row[:4] + row[5:] for row in after] == [row[:4] + row[5:] for row in before]
+    assert [row[4] for row in after if row[0] == 1] == [1.5, float("-inf"), 1.5, 1.5]
+    assert {row[4] for row in after if row[0] == 2} <= {None, float("-inf")}
+    assert reached == [(1, 7, 0 if empty.uses_sqlite else 7), (2, 8, 0 if empty.uses_sqlite else 8)]
+    assert rows_of(empty, query) == before
+    in_a_thread(lambda: migrations.upgrade(empty))
+    in_a_thread(lambda: migrations.check(empty))

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from app.common.errors import ValidationFailed
+from app.experiments.scorecard.schemas import ExperimentStatsConfig
+from app.http.request_body import validate
 from tests.support.service import Service, event
 
 Body = dict[str, Any]
@@ -251,6 +254,25 @@ async def test_copied_statistics_that_cannot_be_honored_are_refused(
     refused = await service.post("/experiments/", {**COPIED, "stats_config": settings})
 
     assert (refused.status_code, refused.json()["attr"]) == (400, attr), refused.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "attr"),
+    [
+        ({"method": None, "bayesian": {"ci_level": 0.9}}, "method"),
+        ({"confidence_level": None}, "confidence_level"),
+        ({"confidence_level": None, "bayesian": {"ci_level": 0.9}}, "confidence_level"),
+        ({"sequential": None}, "sequential"),
+        ({"sequential": {"tuning_parameter": None}}, "sequential__tuning_parameter"),
+        ({"cuped": {"lookback_days": None}}, "cuped__lookback_days"),
+        ({"excluded_variants": None}, "excluded_variants"),
+    ],
+)
+def test_a_setting_of_statistics_that_is_null_is_refused_as_null(settings: Body, attr: str) -> None:
+    with pytest.raises(ValidationFailed, match="This field may not be null") as refused:
+        validate(ExperimentStatsConfig, settings)
+
+    assert (refused.value.code, refused.value.attr) == ("null", attr)
 
 
 async def test_experiment_says_what_its_shared_metric_is_broken_down_by(service: Service) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,10 +25,19 @@ async def test_empty_project_has_an_empty_list(service: Service) -> None:
     assert await service.read("/experiments/") == {"count": 0, "next": None, "previous": None, "results": []}
 
 
+@pytest.fixture(scope="module")
+def prepared() -> dict[tuple[str, str], Service]:
+    """Projects that tests of this module only read, by database and what is in them."""
+    return {}
+
+
 @pytest.fixture
-async def with_three(service: Service) -> Service:
+async def with_three(service: Service, database_url: str, prepared: dict[tuple[str, str], Service]) -> Service:
+    if known := prepared.get((database_url, "three")):
+        return replace(known, client=service.client)
     for number in range(3):
         await service.create_experiment(feature_flag_key=f"flag-{number}")
+    prepared[database_url, "three"] = service
     return service
 
 
@@ -89,11 +99,14 @@ async def test_links_ignore_an_invalid_host_header(with_three: Service, host: by
 
 
 @pytest.fixture
-async def of_all_kinds(service: Service) -> Service:
+async def of_all_kinds(service: Service, database_url: str, prepared: dict[tuple[str, str], Service]) -> Service:
+    if known := prepared.get((database_url, "all kinds")):
+        return replace(known, client=service.client)
     await service.create_experiment(feature_flag_key="b-draft", name="Büttons 100%", start_date=None, end_date=None)
     await service.create_experiment(feature_flag_key="a-running", name="buttons_2", end_date=None)
     await service.create_experiment(feature_flag_key="d-ended", name="Checkout", end_date="2022-11-02T00:00:00Z")
     await service.create_experiment(feature_flag_key="c-archived", name="BUTTONS", archived=True)
+    prepared[database_url, "all kinds"] = service
     return service
 
 

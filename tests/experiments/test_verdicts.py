@@ -1,6 +1,7 @@
 """The last verdict in the representation of experiments: formed by the background, and never by a request."""
 
 import datetime as dt
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from app.db.database import Database
 from app.db.models import utc_now
 from app.experiments.scorecard.service import ScorecardService
 from app.experiments.verdicts.service import SECONDS_BETWEEN_LATE_VERDICTS, SECONDS_BETWEEN_VERDICTS
+from app.metrics.facts.materializer import Materializer
+from app.metrics.failures import CountingFailures
 from tests.pages.conftest import clear_win, send, viewed
 from tests.support.service import Service
 from tests.support.verdicts import form_verdicts, verdict_steps
@@ -153,6 +156,30 @@ async def test_verdict_from_before_the_end_is_followed_until_one_from_after_it(
 
     assert [await form_verdicts(database, service, now) for _ in range(2)] == [1, 0]
     assert early["decided_at"] < ended["end_date"] < (await service.read(path))["verdict"]["decided_at"]
+
+
+async def test_an_ended_experiment_that_cannot_be_counted_in_time_waits_longer_each_time(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = await clear_win(service, end_date=(utc_now() - dt.timedelta(days=10)).isoformat())
+    now, materializer = SimpleNamespace(seconds=0.0), Materializer(database)
+    materializer.verdict_failures = CountingFailures(clock=lambda: now.seconds)
+
+    async def fail(*_: object) -> None:
+        raise TimeoutError
+
+    looked = []
+    with monkeypatch.context() as patch:
+        patch.setattr(ScorecardService, "decision", fail)
+        for seconds in (0.0, 10.0, 20.0, 30.0, 79.0, 81.0, 200.0, 202.0):
+            now.seconds = seconds
+            if await form_verdicts(database, service, materializer=materializer):
+                looked.append(seconds)
+    now.seconds = 5000.0
+
+    assert looked == [0, 10, 20, 81, 202]
+    assert await form_verdicts(database, service, materializer=materializer) == 1
+    assert (await service.read(f"/experiments/{ended['id']}/"))["verdict"]["recommendation"] == "ship"
 
 
 async def test_changed_shared_metric_changes_the_verdict_on_what_has_ended_long_ago(

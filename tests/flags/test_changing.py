@@ -177,6 +177,66 @@ async def test_experiment_shows_the_current_key_of_its_flag(service: Service) ->
     assert await service.read(f"/experiments/{experiment['id']}/") == {**experiment, "feature_flag_key": "renamed"}
 
 
+RENAMED = [{"key": "control", "rollout_percentage": 50}, {"key": "blue", "rollout_percentage": 50}]
+
+
+@pytest.mark.parametrize("start", [None, "2199-01-01T00:00:00Z"])
+async def test_an_experiment_that_has_not_started_plans_the_variants_that_its_flag_gets(
+    service: Service, start: str | None
+) -> None:
+    parameters = {"feature_flag_variants": DEFAULT_VARIANTS, "minimum_detectable_effect": 5}
+    experiment = await service.create_experiment(start_date=start, end_date=None, parameters=parameters)
+    unplanned = await service.create_experiment(start_date=start, end_date=None, feature_flag_key="other")
+    path = f"/experiments/{experiment['id']}/"
+    for one in (experiment, unplanned):
+        flag = await service.read(f"/feature_flags/{one['feature_flag']}/")
+        await patched(service, flag, filters={**flag["filters"], "multivariate": {"variants": RENAMED}})
+
+    followed = {**parameters, "feature_flag_variants": RENAMED}
+    assert (await service.read(path))["parameters"] == followed
+    assert (await service.read(f"/experiments/{unplanned['id']}/"))["parameters"] == unplanned["parameters"]
+    changed = await service.patch(path, {"parameters": {**followed, "minimum_detectable_effect": 10}})
+    assert changed.status_code == 200
+    [_, entry, _] = (await service.read(f"{path}activity/"))["results"]
+    assert entry["detail"]["changes"] == [
+        {"field": "parameters", "action": "changed", "before": parameters, "after": followed}
+    ]
+
+
+@pytest.mark.each_database
+async def test_changes_of_a_draft_and_of_its_flag_at_the_same_time_do_not_wait_for_each_other(service: Service) -> None:
+    draft = await service.create_experiment(
+        start_date=None, end_date=None, parameters={"feature_flag_variants": DEFAULT_VARIANTS}
+    )
+    flag = await service.read(f"/feature_flags/{draft['feature_flag']}/")
+    splits = [
+        {"filters": {**flag["filters"], "multivariate": {"variants": split}}} for split in (RENAMED, HALVES["variants"])
+    ]
+    path = f"/experiments/{draft['id']}/"
+
+    responses = await asyncio.gather(
+        *(
+            service.patch(path, {"name": f"{n}", "filters": {"insight": "TRENDS", "properties": [COUNTRY]}})
+            for n in range(6)
+        ),
+        *(service.patch(path_of(flag), splits[number % 2]) for number in range(6)),
+    )
+
+    assert {response.status_code for response in responses} == {200}
+
+
+async def test_a_started_experiment_keeps_the_plan_that_it_started_with_and_takes_it_back(service: Service) -> None:
+    planned = {"feature_flag_variants": DEFAULT_VARIANTS}
+    experiment = await service.create_experiment(parameters=planned)
+    flag = await service.read(f"/feature_flags/{experiment['feature_flag']}/")
+    await patched(service, flag, filters={**flag["filters"], "multivariate": {"variants": RENAMED}})
+    changed = {**planned, "minimum_detectable_effect": 10}
+
+    response = await service.patch(f"/experiments/{experiment['id']}/", {"parameters": changed})
+
+    assert (response.status_code, response.json()["parameters"]) == (200, changed)
+
+
 @pytest.mark.parametrize(
     ("variants", "answer"),
     [

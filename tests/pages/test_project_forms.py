@@ -276,3 +276,36 @@ async def test_no_field_causes_a_server_error(visitor: Visitor, path: str) -> No
     for value in HOSTILE:
         page = await send(visitor, path, **dict.fromkeys(FIELDS[path], value))
         assert page.status < 500, value[:20]
+
+
+@pytest.mark.parametrize(
+    ("thing", "made", "changed", "page"),
+    [
+        (
+            "holdout",
+            ("/experiment_holdouts/", {"name": "Quiet", "filters": [{"rollout_percentage": 5}]}),
+            {"name": "Theirs"},
+            "holdouts",
+        ),
+        ("cohort", ("/cohorts/", {"name": "Buyers", "is_static": True}), {"name": "Theirs"}, "cohorts"),
+        (
+            "webhook",
+            ("/experiment_webhooks/", {"url": "http://localhost:1/"}),
+            {"url": "http://localhost:2/"},
+            "webhooks",
+        ),
+    ],
+)
+async def test_form_that_another_person_was_faster_than_neither_overwrites_nor_deletes(
+    service: Service, visitor: Visitor, thing: str, made: tuple[str, Any], changed: Any, page: str
+) -> None:
+    stored = (await service.post(*made)).json()
+    path = f"{page}/{stored['id']}/"
+    opened = fields_of(await look(visitor, path))
+    assert (await service.patch(f"{made[0]}{stored['id']}/", changed)).status_code == 200
+
+    for mine in (opened, {"seen": opened["seen"], "do": "delete", "sure": "yes"}):
+        refused = await send(visitor, path, **mine)
+        assert (refused.status, f"This {thing} was changed by another person" in refused.text) == (409, True)
+
+    assert (await service.read(f"{made[0]}{stored['id']}/")).items() >= changed.items()

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import functools
 import gzip
+import random
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from app.common import limits
 from app.common.errors import AppError, PayloadTooLarge, ValidationFailed
 from app.sdk import lz_string
 from app.sdk.payloads import SdkRequest, decode_payload
+from app.sdk.requests import unpack_small
 from tests.sdk.lz_encoding import compress
 
 BROKEN = "Malformed request data: Failed to decompress data."
@@ -140,6 +142,22 @@ def lz_bomb(units: int) -> bytes:
     stream = "".join(bits)
     stream += "0" * (-len(stream) % 24)
     return base64.b64encode(int(stream, 2).to_bytes(len(stream) // 8))
+
+
+@pytest.mark.parametrize("kib", [8, 20])
+def test_lz64_that_takes_more_than_a_few_milliseconds_is_not_decoded_on_the_event_loop(kib: int) -> None:
+    text = f'{{"a":"{random.Random(1).randbytes(kib * 137).hex()}"}}'
+    compressed = compress(text)
+    requests = [
+        post(compressed.encode(), "lz64"),
+        post(compressed.encode(), encoding="LZ64"),
+        SdkRequest("POST", {}, {"data": compressed, "compression": "lz64"}, compressed.encode(), ""),
+        SdkRequest("GET", {"data": compressed, "compression": "lz64"}, {}, b"", ""),
+    ]
+    assert (kib - 3) * 1024 < len(compressed) < (kib + 3) * 1024
+
+    assert [unpack_small(one) for one in requests] == [None if kib > 16 else text.encode()] * len(requests)
+    assert unpack_small(post(text.encode())) == text.encode()
 
 
 @functools.cache

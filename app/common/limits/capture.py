@@ -13,7 +13,8 @@ REQUEST_BYTES: Final = Limit(
     "The decompressed request body is larger than {value} bytes.",
 )
 PAYLOADS_BYTES: Final = Limit(
-    "bodies from SDKs of more than 64 KiB, as sent or decompressed, that are decoded and worked on at a time",
+    "bodies from SDKs of more than 64 KiB, as sent or decompressed, or 16 KiB of lz64, that are decoded and worked on"
+    " at a time",
     40 * MIB,
     "bytes",
     "Each is in memory as it came, as texts and as rows. One counts as the largest that is allowed until it is"

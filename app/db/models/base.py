@@ -51,6 +51,8 @@ PrimaryKey = Annotated[int, mapped_column(Integer, primary_key=True)]
 BigPrimaryKey = Annotated[int, mapped_column(BigKey, primary_key=True)]
 # For the ``__table_args__`` of a generated key: without it SQLite uses the key of a deleted last row again.
 NEVER_REUSED: Final = {"sqlite_autoincrement": True}
+# In the ``info`` of an index that only one kind of database has.
+DIALECT: Final = "dialect"
 
 
 def utc_now() -> dt.datetime:

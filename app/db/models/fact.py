@@ -13,10 +13,12 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
+    true,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.models.base import NEVER_REUSED, Base, BigPrimaryKey, PrimaryKey, utc_now
+from app.db.models.base import DIALECT, NEVER_REUSED, Base, BigPrimaryKey, PrimaryKey, utc_now
 
 
 class Series(Base):
@@ -30,6 +32,8 @@ class Series(Base):
     digest: Mapped[str] = mapped_column(String(64))
     definition: Mapped[str] = mapped_column(Text)
     watermark: Mapped[int] = mapped_column(BigInteger, default=0)  # sequence of the last event that was processed
+    # Facts of later events are all in the index by sequence.
+    bulk_until: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     # Events before this time had been removed when the series was created: it cannot count earlier times.
     events_since: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created_at: Mapped[dt.datetime] = mapped_column(default=utc_now)
@@ -54,22 +58,42 @@ class SeriesVariant(Base):
 
 
 class Fact(Base):
-    """One event that matches a series. Its columns have a fixed width and no nulls, so that they can be read in bulk.
+    """One event that matches a series. Its columns have a fixed width, so that they can be read in bulk.
 
-    The primary key prevents a second fact of the same event, even if the watermark is wrong.
+    By person: a new fact of a person requires all facts of that person, for all steps of a funnel. By sequence: what is
+    new. SQLite has the latter as primary key.
+
+    PostgreSQL has no primary key here, because an index in another order than that of the rows is most of what storing
+    costs, and rows have one order. Facts that are stored in bulk come in the order of persons and are in the index by
+    person only: ``is_appended`` is null. Those that are added to them, some at a time, are in both. It is the
+    watermark, under the lock of its row, that keeps an event from becoming two facts.
     """
 
     __tablename__ = "fact"
-    # By person: a new fact of a person requires all facts of that person, for all steps of a funnel.
-    __table_args__ = (Index("ix_fact_person_id_series_id", "person_id", "series_id"), {"sqlite_with_rowid": False})
+    __table_args__ = (
+        Index("ix_fact_person_id_series_id", "person_id", "series_id", info={DIALECT: "sqlite"}),
+        Index("ix_fact_series_id_person_id", "series_id", "person_id", info={DIALECT: "postgresql"}),
+        Index(
+            "uq_fact_series_id_sequence",
+            "series_id",
+            "sequence",
+            unique=True,
+            postgresql_where=text("is_appended"),
+            info={DIALECT: "postgresql"},
+        ),
+        {"sqlite_with_rowid": False},
+    )
 
+    # Without gaps between columns, in PostgreSQL.
     series_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    variant: Mapped[int] = mapped_column(Integer)
     sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     # In a series whose actors are not persons, the number of the actor.
     person_id: Mapped[int] = mapped_column(BigInteger)
     time: Mapped[int] = mapped_column(BigInteger)
-    value: Mapped[float] = mapped_column(Double)
-    variant: Mapped[int] = mapped_column(Integer)
+    # Null in place of a number that is missing, in most series that have no values.
+    value: Mapped[float | None] = mapped_column(Double)
+    is_appended: Mapped[bool | None] = mapped_column(server_default=true())
 
 
 class ActorKey(Base):

@@ -15,7 +15,7 @@ _EVENT: dict[str, Any] = {  # a piece of OpenAPI
     "type": "object",
     "required": ["event", "distinct_id"],
     "properties": {
-        "event": {"type": "string", "description": "The event's name."},
+        "event": {"type": "string", "description": "The event's name. One with an empty name, or null, is dropped."},
         "distinct_id": {"type": "string", "description": "The identifier of the person, as the client knows them."},
         "properties": {
             "type": "object",

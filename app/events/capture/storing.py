@@ -78,7 +78,7 @@ class PersonsErasedError(Exception):
 async def _each_once(
     session: AsyncSession, project_id: int, captured: Sequence[CapturedEvent]
 ) -> Sequence[CapturedEvent]:
-    if len({event.uuid for event in captured}) == len(captured):
+    if len({event.uuid.int for event in captured}) == len(captured):  # numbers hash faster
         return captured
     # Some are repeated, or different events under one uuid.
     missing = await NewEventRepository(session, project_id).missing(captured, _with_uuid)

@@ -15,6 +15,7 @@ from app.events.capture.decoding.clock import RequestClock, read_time
 from app.events.capture.decoding.events import CapturedEvent, read_event
 from app.events.capture.decoding.visitors import Sender
 from app.events.capture.decoding.wire import WireEvent
+from app.people.persons.origin import NO_ORIGIN
 from app.sdk.bounded_structs import FieldTooLargeError, Scalar
 
 _NAMESPACE: Final = UUID("1a7d1f6e-6d0b-5c6e-9b0f-2f5a1c9e7d43")
@@ -117,6 +118,8 @@ class EventReader:
 
     def _event(self, line: bytes, record: EventRecord) -> ImportedEvent | None:
         sent = record.event
+        if sent.event is not UNSET and not sent.event:
+            raise LineRefused("names no event")
         if sent.timestamp is None or sent.timestamp == "":
             raise LineRefused("states no time")
         if not sent.uuid:
@@ -161,7 +164,7 @@ def identity(
         alias=alias,
         is_merge_forced=is_forced,
         campaign={},
-        origin={},
+        sent_origin=NO_ORIGIN,
         sent_set=UNSET if properties is None else properties,
         sent_set_once=UNSET,
         sent_unset=UNSET,

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
-from app.activity_log.repository import ActivityRepository
+from app.activity_log.repository import ActivityQueries, Author
 from app.common.timestamps import write_moment
 from app.db.database import Database
-from app.db.models import Experiment, User
-from app.flags.filters import JsonDict, groups_of, variant_keys, variants_of
+from app.db.models import Experiment
+from app.flags.filters import PLANNED_VARIANTS, JsonDict, groups_of, variant_keys, variants_of
 from app.flags.holdouts import read_holdout
 
 _BEGINNING = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _WHOLE = 100.0
 
-VARIANTS = "feature_flag_variants"  # in an experiment's parameters
 _MOST_FORMER_VARIANTS = 100
 
 
@@ -108,7 +107,7 @@ class Distribution:
 
     effective_from: dt.datetime
     assignment: Assignment
-    changed_by: User | None
+    changed_by: Author | None
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class _Change:
     """A recorded change of a flag's filters; there is nothing ``before`` the flag was created."""
 
     at: dt.datetime
-    by: User | None
+    by: Author | None
     before: Assignment | None
     after: Assignment
 
@@ -129,8 +128,7 @@ class TrafficSplitQueries:
     """
 
     def __init__(self, database: Database, project_id: int) -> None:
-        self._database = database
-        self._project_id = project_id
+        self._log = ActivityQueries(database, project_id)
 
     async def split(self, experiment: Experiment) -> TrafficSplit:
         """Return the split of an experiment that has started, in its phases from the start to the end."""
@@ -162,21 +160,17 @@ class TrafficSplitQueries:
 
     async def _changes(self, experiment: Experiment, since: dt.datetime) -> list[_Change]:
         """Return the changes of the flag's filters since a time, oldest first."""
-        async with self._database.read() as session:
-            entries = ActivityRepository(session, self._project_id).since(
-                "FeatureFlag", experiment.feature_flag_id, since
+        return [
+            _Change(
+                entry.created_at,
+                entry.author,
+                None if entry.activity == "created" else Assignment.of(_object(change["before"])),
+                Assignment.of(_object(change["after"])),
             )
-            return [
-                _Change(
-                    entry.created_at,
-                    entry.user,
-                    None if entry.activity == "created" else Assignment.of(_object(change["before"])),
-                    Assignment.of(_object(change["after"])),
-                )
-                async for entry in entries
-                for change in entry.detail["changes"]
-                if change["field"] == "filters"
-            ]
+            async for entry in self._log.since("FeatureFlag", experiment.feature_flag_id, since)
+            for change in entry.detail["changes"]
+            if change["field"] == "filters"
+        ]
 
 
 def shares_of(filters: JsonDict) -> dict[str, float]:
@@ -195,7 +189,7 @@ def shipped_variant(filters: JsonDict) -> str | None:
 
 def _former_variants(experiment: Experiment, changes: Sequence[_Change]) -> list[str]:
     planned = experiment.parameters if isinstance(experiment.parameters, dict) else {}
-    keys = dict.fromkeys(shares_of({"multivariate": {"variants": planned.get(VARIANTS)}}))
+    keys = dict.fromkeys(shares_of({"multivariate": {"variants": planned.get(PLANNED_VARIANTS)}}))
     for change in changes:
         keys |= dict.fromkeys([*(change.before.shares if change.before else ()), *change.after.shares])
     present = shares_of(experiment.feature_flag.filters)

@@ -1,6 +1,6 @@
 """When flags were on while experiments ran, from the activity log."""
 
-from app.activity_log.repository import ActivityRepository
+from app.activity_log.repository import ActivityQueries
 from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.models import Experiment
@@ -13,8 +13,7 @@ class ReleasedTimes:
     """The times of one project's flags."""
 
     def __init__(self, database: Database, project_id: int) -> None:
-        self._database = database
-        self._project_id = project_id
+        self._log = ActivityQueries(database, project_id)
 
     async def of(self, experiment: Experiment) -> list[Span]:
         """Return when a started experiment ran and its flag was on.
@@ -28,14 +27,12 @@ class ReleasedTimes:
         states = {"active": flag.active, "deleted": flag.deleted}
         first: dict[str, bool] = {}
         changes: list[tuple[int, str, bool]] = []
-        async with self._database.read() as session:
-            log = ActivityRepository(session, self._project_id).since("FeatureFlag", flag.id, start)
-            async for entry in log:
-                for change in entry.detail["changes"]:
-                    name, before, after = change["field"], change["before"], bool(change["after"])
-                    if name in states:
-                        first.setdefault(name, after if before is None else bool(before))
-                        changes.append((to_microseconds(entry.created_at), name, after))
+        async for entry in self._log.since("FeatureFlag", flag.id, start):
+            for change in entry.detail["changes"]:
+                name, before, after = change["field"], change["before"], bool(change["after"])
+                if name in states:
+                    first.setdefault(name, after if before is None else bool(before))
+                    changes.append((to_microseconds(entry.created_at), name, after))
         end = _END if experiment.end_date is None else to_microseconds(experiment.end_date)
         return _spans(to_microseconds(start), end, states | first, changes)
 

@@ -25,7 +25,7 @@ def read_copied_settings(document: object) -> object:
         if level is None or method != own.get("method", "bayesian"):
             continue
         level = level if key == "ci_level" else round(1 - level, 12)
-        if own.setdefault("confidence_level", level) != level:
+        if own.setdefault("confidence_level", level) not in (level, None):  # null is refused as such
             raise refusal(f"`confidence_level` and `{method}.{key}` say different things: send one of them.")
     return own
 

@@ -8,4 +8,5 @@ from app.metrics.facts.materializer import Materializer
 
 
 def build_verdicts(database: Database, materializer: Materializer, project: Project) -> VerdictUpkeep:
-    return VerdictUpkeep(database, build_scorecards(database, materializer, project), project.id)
+    scorecards = build_scorecards(database, materializer, project)
+    return VerdictUpkeep(database, scorecards, materializer.verdict_failures, project.id)

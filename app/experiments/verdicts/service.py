@@ -14,6 +14,7 @@ from app.experiments.repository import ExperimentRepository
 from app.experiments.scorecard.service import ScorecardService
 from app.experiments.verdicts.repository import VerdictRepository, VerdictsDue
 from app.experiments.verdicts.schemas import VerdictRead
+from app.metrics.failures import CountingFailures
 
 logger = logging.getLogger("abacus")
 
@@ -23,21 +24,30 @@ SECONDS_BETWEEN_VERDICTS: Final = 300
 # the flag and the project reach both.
 SECONDS_BETWEEN_LATE_VERDICTS: Final = 3600
 DAYS_OF_LATE_VERDICTS: Final = 7
+_VERDICT: Final = "verdict"  # in place of a metric, of which an experiment has several
 
 
 class VerdictUpkeep:
     """Forms the verdicts on one project's experiments, from what the background has counted."""
 
-    def __init__(self, database: Database, scorecards: ScorecardService, project_id: int) -> None:
+    def __init__(
+        self, database: Database, scorecards: ScorecardService, failures: CountingFailures, project_id: int
+    ) -> None:
         self._database = database
         self._scorecards = scorecards
+        self._failures = failures
         self._project_id = project_id
 
     async def steps(self, now: dt.datetime) -> AsyncGenerator[None]:
-        """Look at one experiment after the other, and pause after each. An error of one does not stop the others."""
+        """Look at one experiment after the other, and pause after each. An error of one does not stop the others.
+
+        One that repeatedly cannot be counted in time is passed over until its next attempt: it would come first again.
+        """
         async with self._database.read() as session:
             undecided = await VerdictRepository(session, self._project_id).undecided(now, _due(now))
         for experiment_id in undecided:
+            if not self._failures.is_due(experiment_id, _VERDICT):
+                continue
             try:
                 await self._look_at(experiment_id, now)
             except Exception:
@@ -53,9 +63,11 @@ class VerdictUpkeep:
             verdict = await self._form(experiment, now)
         except (Unavailable, TimeoutError) as error:  # which says nothing about the experiment
             logger.debug("the verdict on experiment %d is left as it is: %s", experiment.id, error)
+            self._failures.note(experiment.id, _VERDICT, _VERDICT, str(error))
             async with self._database.write(durable=False) as session:
                 await VerdictRepository(session, self._project_id).put_off(experiment.id, now, _due(now))
         else:
+            self._failures.forget(experiment.id, _VERDICT)
             await self._keep(experiment, verdict, now)
 
     async def _form(self, experiment: Experiment, now: dt.datetime) -> dict[str, Any] | None:

@@ -101,15 +101,16 @@ class FactQuery(Generic[CountsT]):
     @property
     def is_incremental(self) -> bool:
         """Whether new facts can be added to stored counts; else all are counted again where there are new ones."""
-        return self.additive_over is not None and self.is_kept and len(self._actor_properties) == 1
+        return self.additive_over is not None and self.is_kept and len(self.actor_properties) == 1
 
     @property
     def counts_persons(self) -> bool:
         """Whether actors are persons, whom merges change, and not groups or sessions alone."""
-        return None in self._actor_properties
+        return None in self.actor_properties
 
     @property
-    def _actor_properties(self) -> Set[str | None]:
+    def actor_properties(self) -> Set[str | None]:
+        """The properties that name the actors who are counted; None for persons."""
         counted = [one for place, one in enumerate(self.event_sets) if place not in self.joined]
         return {part.series.actor_property for event_set in counted for part in event_set.parts}
 

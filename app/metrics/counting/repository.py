@@ -113,19 +113,9 @@ class PositionQueries:
         self._database = database
         self._project_id = project_id
 
-    async def now(self, flag_id: int) -> Position:
-        position, _, _ = await self._fetch(flag_id, Basis())
-        return position
-
-    async def is_current(self, basis: Basis, flag_id: int, position: Position) -> bool:
-        """Whether the same figures would be computed of a basis that was recorded from a position on."""
-        if basis.names is not None and len(basis.names) > _MAX_NAMES:
-            return False
-        found, series, last = await self._fetch(flag_id, basis)
-        return found == position and series == len(basis.series) and last <= (basis.watermark or 0)
-
-    async def _fetch(self, flag_id: int, basis: Basis) -> tuple[Position, int, int]:
-        names = basis.names if basis.names is None else sorted(basis.names)
+    async def look(self, basis: Basis, flag_id: int) -> tuple[Position, bool]:
+        """Return the position, and whether the series of a basis still exist and have no later events."""
+        names = None if basis.names is None else sorted(basis.names)[: _MAX_NAMES + 1]
         query = _position_of(None if names is None else len(names), self._database.engine.dialect.name)
         bound = {f"name_{place}": name for place, name in enumerate(names or ())}
         lists = {"series": list(basis.series), "digests": list(basis.series.values())}
@@ -133,7 +123,8 @@ class PositionQueries:
             query, {"project_id": self._project_id, "flag_id": flag_id, **lists, **bound}
         )
         merge, change, present, *last = row
-        return Position(merge or 0, change or 0), present, max((one or 0 for one in last), default=0)
+        is_same = present == len(basis.series) and max((one or 0 for one in last), default=0) <= (basis.watermark or 0)
+        return Position(merge or 0, change or 0), is_same and (names is None or len(names) <= _MAX_NAMES)
 
 
 class CountRepository:

@@ -18,8 +18,10 @@ from app.db.bulk import chunks
 from app.db.database import Database
 from app.db.models import utc_now
 from app.metrics.counting.basis import rest_on_more, rest_on_series
+from app.metrics.counting.counted import Counted
+from app.metrics.counting.deltas import Deltas, Member
 from app.metrics.counting.fact_query import CountsT, FactQuery
-from app.metrics.counting.incremental import Counted, MetricCounter
+from app.metrics.counting.incremental import MetricCounter
 from app.metrics.counting.repository import CountQueries, CountRepository
 from app.metrics.counting.shared_reads import SharedReads
 from app.metrics.facts.actor_keys import ActorKeyRepository
@@ -194,8 +196,6 @@ class FactService:
         self, metrics: Mapping[int, FactQuery[CountsT]], series: MaterializedSeries, reads: SharedReads
     ) -> dict[int, Counted[CountsT]]:
         """Add what is new to stored counts, where that is possible, and store them."""
-        changed: dict[str, Counted[CountsT]] = {}
-        known: dict[int, Counted[CountsT]] = {}
         async with self._locked(metrics.values()):
             async with self._database.snapshot() as session:
                 of_all = series_of([one for metric in metrics.values() for one in metric.event_sets])
@@ -203,15 +203,20 @@ class FactService:
                     {metric.digest for metric in metrics.values()},
                     {series.ids[one.digest]: one.digest for one in of_all},
                 )
+                restored: dict[int, Member] = {}
                 for place, metric in metrics.items():
                     counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts, reads)
                     counted = await counter.restore(found.get(metric.digest), last_merge)
-                    added = None if counted is None else await counter.bring_up_to_date(counted)
-                    if added is not None:
-                        known[place] = added
-                    if added is not None and added is not counted and added.is_storable:
-                        changed[metric.digest] = added
-            await self._store(changed)
+                    if counted is not None:
+                        restored[place] = (counter, counted)
+                known = await Deltas(session, self.store, self._project_id).add(restored)
+            await self._store(
+                {
+                    metrics[place].digest: added
+                    for place, added in known.items()
+                    if added is not restored[place][1] and added.is_storable
+                }
+            )
         return known
 
     async def _recompute_all(
@@ -245,7 +250,7 @@ class FactService:
                 counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts, reads)
                 known, counted = await counter.find_stored(), None
                 if known is not None and metric.is_kept and not is_forced:
-                    counted = await counter.bring_up_to_date(known)
+                    counted = (await Deltas(session, self.store, self._project_id).add({0: (counter, known)})).get(0)
                 if counted is None:
                     counted = await counter.recompute()
             if metric.is_kept and counted is not known and counted.is_storable:
@@ -264,7 +269,7 @@ class FactService:
 
     async def _store(self, counted: Mapping[str, Counted[Any]]) -> None:
         """Store counts by the digests of their metrics."""
-        stored = {digest: await asyncio.to_thread(counts.to_stored) for digest, counts in counted.items()}
+        stored = await asyncio.to_thread(lambda: {digest: counts.to_stored() for digest, counts in counted.items()})
         small = {digest: one for digest, one in stored.items() if len(one.body) <= limits.KEPT_COUNT_BYTES.value}
         if small:
             async with self._database.write(durable=False, owner=self._project_id) as session:

@@ -68,10 +68,10 @@ class SharedReads:
         async with wanted.lock:
             if wanted.facts is None:
                 wanted.facts = await read(wanted.variants, wanted.columns | columns, wanted.since)
-        return _narrowed(wanted.facts, len(variants), since)
+        return narrowed(wanted.facts, len(variants), since)
 
 
-def _narrowed(facts: FactColumns, variant_count: int, since: int) -> FactColumns:
+def narrowed(facts: FactColumns, variant_count: int, since: int) -> FactColumns:
     """Return facts from a moment on, with the later variants as others."""
     is_within = facts.time >= since
     facts = facts if is_within.all() else facts.select(is_within)

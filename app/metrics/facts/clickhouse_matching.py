@@ -13,7 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from app.db import clickhouse_flags
 from app.db.clickhouse import literal
+from app.db.clickhouse_flags import IS_STRANGE, UNSURE, is_flag_property
 from app.events.repository import NO_PERSON
 from app.metrics.facts.direct_filters import is_plain
 from app.metrics.facts.matching import NO_NUMBER, SeriesMatcher
@@ -22,15 +24,7 @@ MAX_KEYS: Final = 4
 MAX_COMBINATIONS: Final = 1_000
 _MAX_NAMES: Final = 100
 _MAX_TOKEN_BYTES: Final = 500
-# Brackets in a document: far fewer than either parser can nest.
-_MAX_BRACKETS: Final = 400
-_UNSURE: Final = "["
 _A_NUMBER: Final = "0"  # stands for all tokens that are numbers, where only the sum of them matters
-# Whether a document is of a kind that parsers may read differently.
-_IS_STRANGE: Final = (
-    "greatest(NOT startsWith(properties, '{'), countSubstrings(properties, '[') + countSubstrings(properties, '{')"
-    f" > {_MAX_BRACKETS:d})"
-)
 _LONGEST_INTEGER: Final = 18  # digits up to which all texts of a number mean the same
 
 
@@ -62,9 +56,15 @@ def reads_few(matcher: SeriesMatcher) -> bool:
 
 
 class ArchivedTokens:
-    """The tokens that some series read of archived events, in SQL. The series read the same properties."""
+    """The tokens that some series read of archived events, in SQL. The series read the same properties.
 
-    def __init__(self, table: str, project_id: int, matchers: Mapping[int, SeriesMatcher]) -> None:
+    ``by_flags`` takes those of flags from their own column, which is a small part of the properties. It is unsure of a
+    few more.
+    """
+
+    def __init__(
+        self, table: str, project_id: int, matchers: Mapping[int, SeriesMatcher], *, by_flags: bool = False
+    ) -> None:
         self._table = table
         self._project_id = project_id
         self._matchers = matchers
@@ -78,6 +78,7 @@ class ArchivedTokens:
             other += "'"
         self._name = f"if({self._is_listed}, toString(name), {literal(other)})" if self._all_names else "toString(name)"
         self.summed = self._summed()
+        self._in_text = [key for key in self.keys if not (by_flags and is_flag_property(key))]
         self._tokens = [self._token(key) for key in self.keys]
         self._combined = [self._combination(token, key) for token, key in zip(self._tokens, self.keys, strict=True)]
 
@@ -88,11 +89,11 @@ class ArchivedTokens:
         return [key for key in self.keys if key in values and key not in compared]
 
     def combinations(self, after: int, until: int) -> str:
-        """Return the statement for all combinations in a range, with the number and the bytes of their events.
+        """Return the statement for all combinations in a range, with the number of their events.
 
         It stops beyond the most combinations.
         """
-        columns = ", ".join([f"{self._name} AS kind", *self._combined, "count()", "sum(length(properties))"])
+        columns = ", ".join([f"{self._name} AS kind", *self._combined, "count()"])
         return (
             f"SELECT {columns} FROM {self._table} FINAL WHERE {self._inside(after, until)}"  # noqa: S608  # our own names; values are numbers, or pass through ``literal``
             f" GROUP BY {', '.join([self._name, *self._combined])}"
@@ -101,14 +102,14 @@ class ArchivedTokens:
 
     def is_sure(self, combination: Combination) -> bool:
         """Whether the matcher may decide on a combination."""
-        return _UNSURE not in combination.tokens
+        return UNSURE not in combination.tokens
 
-    def unsure(self, after: int, until: int) -> str:
-        """Return the statement for the unsure events of a range: the columns of ``EventRow``."""
-        is_unsure = " OR ".join(f"{token} = '{_UNSURE}'" for token in self._tokens) or "0"
+    def unsure(self, columns: str, after: int, until: int) -> str:
+        """Return the statement for some columns of the unsure events of a range."""
+        is_unsure = " OR ".join(f"{token} = '{UNSURE}'" for token in self._tokens)
         return (
-            f"SELECT sequence, person, time, toString(name), properties FROM {self._table} FINAL"  # noqa: S608  # as above
-            f" WHERE {self._inside(after, until)} AND ({is_unsure}) ORDER BY sequence"
+            f"SELECT {columns} FROM {self._table} FINAL"  # noqa: S608  # as above
+            f" PREWHERE {is_unsure} WHERE {self._inside(after, until)}"
         )
 
     def facts(self, after: int, until: int, outcomes: Mapping[Combination, Sequence[Outcome]], codes: "Codes") -> str:
@@ -150,28 +151,31 @@ class ArchivedTokens:
         return f"if({_is_number(token)}, '{_A_NUMBER}', {token})" if key in self.summed else token
 
     def _token(self, key: str) -> str:
-        """Return the token of a property: empty where an event has none, and ``_UNSURE`` where that is not sure.
+        """Return the token of a property: empty where an event has none, and ``UNSURE`` where that is not sure.
 
         All that is asked of every event makes up one number: for questions that are joined by AND and OR, or that
         depend on each other, ClickHouse would copy the properties of the events in question each time.
         """
+        if key not in self._in_text:
+            column = clickhouse_flags.COLUMN
+            return f"if({column} = '', '{UNSURE}', JSONExtractRaw({column}, {literal(key)}))"
         first, quoted = f"JSONExtractRaw(properties, {literal(key)})", f'"{key}"'
         has_escapes = "(position(properties, '\\\\') > 0)"
         is_repeated = f"(countSubstrings(properties, {literal(quoted)}) > 1)"
-        is_known = f"({first} != '') * {_is_simple(first)} * (1 - {_IS_STRANGE})"
+        is_known = f"({first} != '') * {_is_simple(first)} * (1 - {IS_STRANGE})"
         # Properties that lack the only key are not decoded by the matcher. Otherwise a token shows that they are JSON.
         is_absent = f"(position(properties, {literal(key)}) = 0)"
         if len(self.keys) > 1:
-            tokens = " + ".join(f"(JSONExtractRaw(properties, {literal(one)}) != '')" for one in self.keys)
-            is_absent = f"(({tokens}) > 0) * (1 - {_IS_STRANGE})"
+            tokens = " + ".join(f"(JSONExtractRaw(properties, {literal(one)}) != '')" for one in self._in_text)
+            is_absent = f"(({tokens}) > 0) * (1 - {IS_STRANGE})"
         state = (
             f"8 * greatest({has_escapes}, {is_repeated}) + 4 * {is_known} + 2 * ({first} = '') * {is_absent}"
             f" + ({first} = '')"
         )
-        is_object = f"multiIf({_IS_STRANGE}, '{_UNSURE}', JSONType(properties) = 'Object', '', '{_UNSURE}')"
+        is_object = f"multiIf({IS_STRANGE}, '{UNSURE}', JSONType(properties) = 'Object', '', '{UNSURE}')"
         return (
             f"multiIf({state} >= 8, {self._last(key)}, {state} >= 4, {first}, {state} >= 2, '',"
-            f" {state} = 1, {is_object}, '{_UNSURE}')"
+            f" {state} = 1, {is_object}, '{UNSURE}')"
         )
 
     @staticmethod
@@ -183,12 +187,12 @@ class ArchivedTokens:
         keys = "mapKeys(JSONExtract(properties, 'Map(String, String)'))"
         of_keys = f"arrayLastIndex(key -> key = {literal(key)}, keys)"
         raw = f"if({of_keys} = 0, '', JSONExtractRaw(properties, toInt64({of_keys})))"
-        known = f"if({_is_simple('raw')} > 0, raw, '{_UNSURE}')"
+        known = f"if({_is_simple('raw')} > 0, raw, '{UNSURE}')"
         listed = (
             f"arrayMap(keys -> if(length(keys) = JSONLength(properties), arrayMap(raw -> {known}, [{raw}])[1],"
-            f" '{_UNSURE}'), [{keys}])[1]"
+            f" '{UNSURE}'), [{keys}])[1]"
         )
-        return f"multiIf({_IS_STRANGE}, '{_UNSURE}', JSONType(properties) = 'Object', {listed}, '{_UNSURE}')"
+        return f"multiIf({IS_STRANGE}, '{UNSURE}', JSONType(properties) = 'Object', {listed}, '{UNSURE}')"
 
 
 # The columns of a fact in the order in which ``ArchivedTokens.facts`` returns them.

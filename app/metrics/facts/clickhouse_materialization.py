@@ -6,13 +6,15 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common import limits
+from app.common.recently_used import RecentlyUsed
 from app.db.clickhouse import ClickHouse, ClickHouseFailure
+from app.db.clickhouse_flags import is_flag_property
 from app.db.database import Database
 from app.events.archive.repository import copied_until
 from app.metrics.facts.clickhouse_inserts import FactInserts, PlannedFacts
@@ -33,6 +35,7 @@ logger = logging.getLogger("abacus")
 
 # Sequence numbers of a range: more where a range is quickly done, and fewer where it takes long.
 _FIRST_RANGE: Final = 400_000
+_SMALLEST_RANGE: Final = 10_000
 _LARGEST_RANGE: Final = 8_000_000
 _GROWTH: Final = 4
 _QUICK: Final = 1.0
@@ -40,6 +43,7 @@ _SLOW: Final = 4.0
 # Above this part of them unsure, it is as fast to match all events one by one.
 _MOST_UNSURE: Final = 0.2
 _FEW: Final = 1_000
+_MATCHED: Final = "sequence, person, time, toString(name), properties"  # of an ``EventRow``
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,13 @@ class ArchivedMaterialization:
     Series that read the same properties are made together. What is left over is matched in Python afterwards.
     """
 
-    def __init__(self, database: Database, clickhouse: ClickHouse, project_id: int) -> None:
+    def __init__(
+        self, database: Database, clickhouse: ClickHouse, project_id: int, sizes: RecentlyUsed[int, int]
+    ) -> None:
         self._database = database
         self._clickhouse = clickhouse
         self._project_id = project_id
+        self._sizes = sizes  # of the first range of each project
         self._inserts = FactInserts(database, clickhouse, project_id)
 
     async def steps(
@@ -102,30 +109,46 @@ class ArchivedMaterialization:
                 yield ids, reached
 
     async def _ranges(self, matchers: Mapping[int, SeriesMatcher], watermark: int, until: int) -> AsyncGenerator[int]:
-        tokens = ArchivedTokens(self._clickhouse.table("event"), self._project_id, matchers)
-        size, started = _FIRST_RANGE, time.monotonic()
-        while watermark < until:
-            end = min(watermark + size, until)
+        reads_flags = any(is_flag_property(key) for one in matchers.values() for key in one.keys)
+        ways = [
+            ArchivedTokens(self._clickhouse.table("event"), self._project_id, matchers, by_flags=by_flags)
+            for by_flags in ([True, False] if reads_flags else [False])
+        ]
+        size = self._sizes.get(self._project_id) or _FIRST_RANGE
+        while watermark < until and ways:
+            end, started = min(watermark + size, until), time.monotonic()
             try:
-                is_made = await self._make(tokens, matchers, watermark, end)
+                is_made = await self._make(ways[0], matchers, watermark, end)
+            except _OvertakenError:
+                return
             except ClickHouseFailure as error:  # an engine that lacks a function, say
-                logger.info("events up to %d are matched one by one: %s", end, error)
-                return
+                logger.info("events up to %d are not made into facts this way: %s", end, error)
+                is_made = False
+            except OSError:  # which may mean that the range takes longer than a statement may
+                self._sizes.put(self._project_id, min(max(size // _GROWTH, _SMALLEST_RANGE), _FIRST_RANGE))
+                raise
             if not is_made:
-                return
+                ways.pop(0)
+                continue
             seconds = time.monotonic() - started
             if seconds < _QUICK:
                 size = min(size * _GROWTH, _LARGEST_RANGE)
             elif seconds > _SLOW:
-                size = max(size // _GROWTH, _FIRST_RANGE)
+                size = max(size // _GROWTH, _SMALLEST_RANGE)
+            self._sizes.put(self._project_id, min(size, _FIRST_RANGE))
             watermark = end
             yield watermark
-            started = time.monotonic()
 
     async def _make(
         self, tokens: ArchivedTokens, matchers: Mapping[int, SeriesMatcher], after: int, until: int
     ) -> bool:
-        """Make the facts of a range; return whether that was possible."""
+        """Make the facts of a range; return whether that was possible.
+
+        Raises
+        ------
+        _OvertakenError
+            When another process has made facts of some of the events.
+        """
         decided = await self._decide(tokens, matchers, after, until)
         if decided is None:
             return False
@@ -146,10 +169,7 @@ class ArchivedMaterialization:
 
             return PlannedFacts(decided.facts_by_series(), insert)
 
-        try:
-            return await self._inserts.attempt({one: matcher.digest for one, matcher in matchers.items()}, until, plan)
-        except _OvertakenError:
-            return False
+        return await self._inserts.attempt({one: matcher.digest for one, matcher in matchers.items()}, until, plan)
 
     async def _decide(
         self, tokens: ArchivedTokens, matchers: Mapping[int, SeriesMatcher], after: int, until: int
@@ -158,14 +178,18 @@ class ArchivedMaterialization:
         rows = await self._clickhouse.rows(tokens.combinations(after, until))
         if len(rows) > MAX_COMBINATIONS:
             return None
-        found = {Combination(row[0], tuple(row[1:-2])): (int(row[-2]), int(row[-1])) for row in rows}
-        counts = {one: events for one, (events, _) in found.items() if tokens.is_sure(one)}
-        unsure = [found[one] for one in found.keys() - counts.keys()]
-        events, size = (sum(one[place] for one in unsure) for place in (0, 1))
-        if size > limits.ROWS_BYTES.value or events > max(_FEW, _MOST_UNSURE * sum(counts.values())):
+        found = {Combination(row[0], tuple(row[1:-1])): int(row[-1]) for row in rows}
+        counts = {one: events for one, events in found.items() if tokens.is_sure(one)}
+        unsure = sum(found.values()) - sum(counts.values())
+        if unsure > max(_FEW, _MOST_UNSURE * sum(counts.values())):
             return None
+        left: Sequence[tuple[Any, ...]] = []
+        if unsure:
+            [[size]] = await self._clickhouse.rows(tokens.unsure("sum(length(properties))", after, until))
+            if size > limits.ROWS_BYTES.value:
+                return None
+            left = await self._clickhouse.rows(f"{tokens.unsure(_MATCHED, after, until)} ORDER BY sequence")
         outcomes = await asyncio.to_thread(outcomes_of, list(counts), tokens.keys, matchers, tokens.summed)
-        left = await self._clickhouse.rows(tokens.unsure(after, until)) if events else []
         matches = await asyncio.to_thread(_match, matchers, [(one[0], one[1], one[2], one[3], one[4]) for one in left])
         return _Decided(outcomes, counts, matches)
 

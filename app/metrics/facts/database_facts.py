@@ -44,7 +44,9 @@ class DatabaseFacts:
             # Another process may have stored some of them meanwhile.
             watermarks = {series_id: watermark for series_id, watermark in locked.items() if watermark < reached}
             new = await asyncio.to_thread(matches_after, matches, watermarks)
-            await facts.append(await ActorKeyRepository(session, project_id).resolve_all(new, matchers))
+            resolved = await ActorKeyRepository(session, project_id).resolve_all(new, matchers)
+            counts = {series_id: len(found) for series_id, found in resolved.items()}
+            await facts.append(resolved, await facts.choose_bulk(counts, reached))
             await facts.move_watermarks(watermarks, reached)
 
     async def remove_some(self, project_id: int, series_id: int, limit: int) -> bool:

@@ -142,6 +142,9 @@ class DirectMaterialization:
         """
         if events.is_refused:
             return False
+        if not self._has_learned:  # the matcher gives codes to the variants of these
+            self._has_learned = True
+            return False
         started = time.monotonic()
         try:
             await self._store(events)
@@ -178,23 +181,17 @@ class DirectMaterialization:
             watermark = (await facts.lock({series_id: self._matcher.digest}))[series_id]
             if watermark >= events.end:  # another process was faster
                 return
-            is_learning = not self._has_learned
-            is_complete = False
+            bulk = await facts.choose_bulk({series_id: events.count}, events.end)
             if events.facts is not None:
-                is_complete = await direct.store(series_id, events.facts, watermark)
-            elif not is_learning:
+                unsure = await direct.store(series_id, definition, events.facts, watermark, in_bulk=series_id in bulk)
+            else:
                 async with interrupted_after(session, _STATEMENT_SECONDS):
-                    stored = await direct.append(series_id, definition, events.codes, watermark, events.end)
-                is_complete = stored == events.count
-            if not is_complete:
-                unsure = None if events.facts is None else events.facts.unsure
-                left_over, may_be_more = await direct.left_over(
-                    series_id, definition, watermark, events.end, self._largest, unsure
-                )
+                    unsure = await direct.append(series_id, definition, events.codes, watermark, events.end)
+            if len(unsure):
+                left_over, may_be_more = await direct.left_over(unsure, self._largest)
                 if may_be_more:
                     raise _TooManyLeftOverError
                 matches = await asyncio.to_thread(lambda: list(self._matcher.match(left_over)))
-                await facts.append({series_id: matches})
-                self._has_learned = True
-                self._pays = is_learning or len(left_over) <= events.count // 2
+                await facts.append({series_id: matches}, bulk)
+                self._pays = len(left_over) <= events.count // 2
             await facts.move_watermarks([series_id], events.end)

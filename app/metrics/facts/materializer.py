@@ -17,7 +17,7 @@ from app.common.progress import Progress
 from app.common.recently_used import RecentlyUsed
 from app.common.single_flight import SingleFlight
 from app.db.database import Database
-from app.events.archive.repository import archived_events, released_until
+from app.events.archive.repository import archived_events
 from app.events.history import EventHistory
 from app.events.repository import EventChunk, EventQueries
 from app.metrics.facts.clickhouse_materialization import ArchivedMaterialization
@@ -45,6 +45,7 @@ _DIRECT_CHUNKS = 4
 MAX_HELPERS = 2
 # Answers that a process keeps: most are some kilobytes, the report of a page of many days is a megabyte.
 KEPT = 64
+_PROJECTS = 1_000
 
 logger = logging.getLogger("abacus")
 
@@ -96,6 +97,8 @@ class Materializer:
         self.kept = RecentlyUsed[str, object](KEPT)  # what requests asked for last, by what they asked
         self.progress = Progress()
         self.failures = CountingFailures()
+        self._archived_ranges = RecentlyUsed[int, int](_PROJECTS)  # how many events ClickHouse works at, by project
+        self.verdict_failures = CountingFailures()
         self._locks: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def lock_for(self, work: Hashable) -> asyncio.Lock:
@@ -120,12 +123,11 @@ class Materializer:
     async def _try_to_catch_up(
         self, project_id: int, definitions: Sequence[SeriesDefinition], deadline: float
     ) -> MaterializedSeries:
-        series = await self._find_or_create(project_id, definitions)
-        events = EventQueries(self._database, project_id)
-        high_water_mark = await events.high_water_mark()
-        last_by_name = await events.last_named({name for one in definitions for name in one.names or ()})
+        series, high_water_mark = await self._find_or_create(project_id, definitions)
+        names = {name for one in definitions for name in one.names or ()}
+        last = await EventQueries(self._database, project_id).last_named(names)
         last_sequences = {
-            digest: _last_sequence(stored.definition, last_by_name, high_water_mark)
+            digest: _last_sequence(stored.definition, last.by_name, high_water_mark)
             for digest, stored in series.items()
         }
         behind = [stored for digest, stored in series.items() if stored.watermark < last_sequences[digest]]
@@ -135,7 +137,7 @@ class Materializer:
                 for one in series.values()
             }
             with self.progress.measuring(project_id, so_far):
-                await self._catch_up(project_id, behind, high_water_mark, deadline)
+                await self._catch_up(project_id, behind, high_water_mark, last.released_until, deadline)
         return MaterializedSeries(
             high_water_mark,
             {digest: stored.id for digest, stored in series.items()},
@@ -146,18 +148,19 @@ class Materializer:
 
     async def _find_or_create(
         self, project_id: int, definitions: Sequence[SeriesDefinition]
-    ) -> dict[str, StoredSeries]:
+    ) -> tuple[dict[str, StoredSeries], int]:
+        """Return the series by digest, and the high-water mark of their events."""
         series = SeriesQueries(self._database, project_id)
-        found = await series.find(definitions)
-        missing = [definition for definition in definitions if definition.digest not in found]
-        if not missing:
-            return self._within_reach(found)
-        async with self._database.write(owner=project_id) as session:
-            await FactRepository(session, project_id).create(missing, in_clickhouse=not self._facts.is_beside_events)
-        found = await series.find(definitions)
+        found, high_water_mark = await series.find_as_of(definitions)
+        if missing := [definition for definition in definitions if definition.digest not in found]:
+            async with self._database.write(owner=project_id) as session:
+                await FactRepository(session, project_id).create(
+                    missing, in_clickhouse=not self._facts.is_beside_events
+                )
+            found = await series.find(definitions)
         if gone := [definition.digest for definition in definitions if definition.digest not in found]:
             raise SeriesGone(gone)
-        return self._within_reach(found)
+        return self._within_reach(found), high_water_mark
 
     def _within_reach(self, found: dict[str, StoredSeries]) -> dict[str, StoredSeries]:
         if self._facts.is_beside_events and any(series.is_in_clickhouse for series in found.values()):
@@ -165,7 +168,12 @@ class Materializer:
         return found
 
     async def _catch_up(
-        self, project_id: int, behind: Sequence[StoredSeries], high_water_mark: int, deadline: float
+        self,
+        project_id: int,
+        behind: Sequence[StoredSeries],
+        high_water_mark: int,
+        released_until: int,
+        deadline: float,
     ) -> None:
         matchers = {series.id: SeriesMatcher(series.definition) for series in sorted(behind, key=lambda one: one.id)}
         async with contextlib.AsyncExitStack() as locks:
@@ -178,7 +186,7 @@ class Materializer:
             if has_waited:
                 watermarks = dict(await SeriesQueries(self._database, project_id).watermarks(matchers))
             if self._facts.is_beside_events:
-                if min(watermarks.values()) < await released_until(self._database, project_id):
+                if min(watermarks.values()) < released_until:
                     archived_events(self._database, project_id)  # which are out of reach
                 await self._materialize_at_once(project_id, matchers, watermarks, high_water_mark, deadline)
             elif high_water_mark - min(watermarks.values()) >= self._direct_from:
@@ -225,7 +233,7 @@ class Materializer:
         """Let ClickHouse make the facts of the events that it has, and move the watermarks as far as it gets."""
         if self._database.clickhouse is None:
             return
-        work = ArchivedMaterialization(self._database, self._database.clickhouse, project_id)
+        work = ArchivedMaterialization(self._database, self._database.clickhouse, project_id, self._archived_ranges)
         async with contextlib.aclosing(work.steps(matchers, watermarks, until)) as steps:
             async for series_ids, reached in steps:
                 watermarks.update(dict.fromkeys(series_ids, reached))

@@ -15,6 +15,7 @@ from app.metrics.facts.repository import FACT_COLUMNS, FactRepository, SeriesGon
 
 _ROWS: Final = 200_000
 _REMOVED_AT_A_TIME: Final = 30_000
+_BEGINNING: Final = (-1, -1)  # before each person and event
 _COLUMNS: Final = [name.removesuffix("_id") for name in FACT_COLUMNS[1:]]  # those after the series
 
 
@@ -60,27 +61,32 @@ class FactMove:
     async def _move_in(self, series_id: int, digest: str) -> None:
         if await self._count(series_id):
             await self._clickhouse.remove("fact", f"series = {series_id:d}")
-        reached, is_all = 0, False
-        while not is_all:
+        watermark = (await SeriesQueries(self._database, self._project_id).watermarks([series_id])).get(series_id, 0)
+        reached: tuple[int, int] | None = _BEGINNING
+        while reached is not None:
             async with self._database.read() as session:
-                reached, is_all = await self._copy_in(FactRepository(session, self._project_id), series_id, reached)
+                facts = FactRepository(session, self._project_id)
+                reached = await self._copy_in(facts, series_id, 0, watermark, reached)
         async with self._database.write() as session:
             facts = FactRepository(session, self._project_id)
-            await facts.lock({series_id: digest})
-            is_all = False
-            while not is_all:
-                reached, is_all = await self._copy_in(facts, series_id, reached)
+            until = (await facts.lock({series_id: digest}))[series_id]
+            reached = _BEGINNING
+            while reached is not None:
+                reached = await self._copy_in(facts, series_id, watermark, until, reached)
             if await self._count(series_id) != await facts.count(series_id):
                 raise ClickHouseUnavailable(f"not all facts of series {series_id} can be read back: try again")
             await facts.move(series_id, to_clickhouse=True)
 
-    async def _copy_in(self, facts: FactRepository, series_id: int, after: int) -> tuple[int, bool]:
-        page = await facts.page(series_id, after, _ROWS)
+    async def _copy_in(
+        self, facts: FactRepository, series_id: int, after: int, until: int, beyond: tuple[int, int]
+    ) -> tuple[int, int] | None:
+        """Copy the next facts of events in a range; return the person and event of the last one, None at the end."""
+        page = await facts.page(series_id, after, until, beyond, _ROWS)
         rows = columns_to_records(self._project_id, series_id, page)
         if len(rows):
             await self._clickhouse.insert("fact", rows, uuid4().hex)
             self._report(len(rows))
-        return int(rows["sequence"][-1]) if len(rows) else after, len(rows) < _ROWS
+        return None if len(rows) < _ROWS else (int(rows["person"][-1]), int(rows["sequence"][-1]))
 
     async def _move_out(self, series_id: int, digest: str) -> None:
         reached, is_all = 0, False
@@ -104,7 +110,7 @@ class FactMove:
         found = await self._clickhouse.columns(statement, _COLUMNS)
         values = [found[name].tolist() for name in _COLUMNS]
         rows = [(series_id, *row) for row in zip(*values, strict=True)]
-        await facts.insert(rows)
+        await facts.insert(rows, await facts.choose_bulk({series_id: len(rows)}, watermark))
         self._report(len(rows))
         return (values[0][-1] if rows else after), len(rows) < _ROWS
 

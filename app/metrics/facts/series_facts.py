@@ -6,13 +6,26 @@ from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, func, select, type_coerce
+from numpy.typing import NDArray
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Double,
+    Select,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+    text,
+    type_coerce,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.bulk import Columns, chunks, read_arrays
+from app.db.bulk import Columns, chunks, read_columns
 from app.db.compiled_queries import fetch_within, is_among
-from app.db.models import Fact, SeriesVariant
+from app.db.models import Fact, Series, SeriesVariant
 from app.metrics.facts.columns import (
     EVERYONE,
     NO_VARIANT,
@@ -28,8 +41,13 @@ from app.metrics.facts.matching import NO_NUMBER
 _SOURCES: Mapping[Column, InstrumentedAttribute[Any]] = {
     "actor": Fact.person_id,
     "sequence": Fact.sequence,
-    "value": Fact.value,
 }
+
+
+# SQLite reads many facts in ranges of sequence numbers, in whose order they are, because they are in memory as text.
+_FIRST_WIDTH, _GREATEST_WIDTH = 2**17, 2**21
+_FACTS_OF_A_RANGE = 2**17
+_GROWTH = 16  # of a width from one range to the next, at most
 
 
 class Code(NamedTuple):
@@ -40,69 +58,75 @@ class Code(NamedTuple):
     number: int
 
 
-# Any number of facts is read in ranges of this column, by which the database finds those of a series.
-_RANGED_BY: Mapping[str, InstrumentedAttribute[int]] = {"sqlite": Fact.sequence, "postgresql": Fact.sequence}
-_FIRST_WIDTH, _GREATEST_WIDTH = 2**17, 2**21
-_FACTS_OF_A_RANGE = 2**17
-_GROWTH = 16  # of a width from one range to the next, at most
-
 _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
-    "since": (Fact.time >= bindparam("since"), Fact.sequence <= bindparam("mark")),
+    "since": (Fact.time >= bindparam("since"),),
     "of a range": (
         Fact.time >= bindparam("since"),
-        Fact.sequence <= bindparam("mark"),
         Fact.person_id >= bindparam("first"),
         Fact.person_id < bindparam("end"),
     ),
     "after": (Fact.sequence > bindparam("watermark"), Fact.sequence <= bindparam("mark")),
-    "of persons": (Fact.time >= bindparam("since"), Fact.sequence <= bindparam("mark")),
-    "between": (Fact.time >= bindparam("since"), Fact.time < bindparam("before"), Fact.sequence <= bindparam("mark")),
-    "of events": (),
+    "of persons": (
+        Fact.time >= bindparam("since"),
+        Fact.sequence <= bindparam("mark"),
+        Fact.person_id.in_(bindparam("persons", expanding=True)),
+    ),
+    "between": (Fact.time >= bindparam("since"), Fact.time < bindparam("before")),
+    "of events": (Fact.sequence.in_(bindparam("sequences", expanding=True)),),
 }
-_RANGED = ("since", "of a range", "between")
-# What some choices list: the column, and the name of the list.
-_LISTED: Mapping[str, tuple[InstrumentedAttribute[int], str]] = {
-    "of persons": (Fact.person_id, "persons"),
-    "of events": (Fact.sequence, "sequences"),
-}
+
+
+def value_column(dialect_name: str) -> ColumnElement[float]:
+    """Return the column of values as numbers: null is ``NO_NUMBER``. What COPY reads has no bound values."""
+    no_number = "'-Infinity'::float8" if dialect_name == "postgresql" else "-9e999"
+    return func.coalesce(Fact.value, literal_column(no_number), type_=Double).label("value")
+
+
+def _select(columns: Set[Column], dialect_name: str) -> Select[*tuple[Any, ...]]:
+    named: Select[*tuple[Any, ...]] = select(*(source for name, source in _SOURCES.items() if name in columns))
+    return named.add_columns(value_column(dialect_name)) if "value" in columns else named
 
 
 @functools.lru_cache(maxsize=256)
-def _facts_query(
-    choice: str, columns: Set[Column], codes: Sequence[Code], other: int, dialect_name: str, *, are_several: bool
+def _whole_query(
+    choice: str, columns: Set[Column], codes: Sequence[Code], other: int, dialect_name: str
 ) -> Select[*tuple[Any, ...]]:
-    """Return the statement that reads facts. Time and variant share a column, because each column costs time.
+    """Return the statement that reads many facts of one series, and not only what is new.
 
-    A flag has at most a hundred variants; a time in the year 2200 leaves room for a thousand.
+    Time and variant share a column, because each column costs time. A flag has at most a hundred variants; a time in
+    the year 2200 leaves room for a thousand.
     """
-    if are_several:
-        known = [((Fact.series_id == one.series_id) & (Fact.variant == one.code), one.number) for one in codes]
-        number = case((Fact.variant == 0, NO_VARIANT), *known, else_=other)
-    else:  # databases compare one number faster
-        number = case({0: NO_VARIANT} | {one.code: one.number for one in codes}, value=Fact.variant, else_=other)
+    number = case({0: NO_VARIANT} | {one.code: one.number for one in codes}, value=Fact.variant, else_=other)
     moment = type_coerce(Fact.time * 2 ** other.bit_length() + number, BigInteger).label("moment")
-    query = select(*(source for name, source in _SOURCES.items() if name in columns), moment)
-    if are_several:
-        query = query.add_columns(Fact.series_id)
-    query = query.where(is_among(Fact.series_id, "series", dialect_name), *_CHOICES[choice])
-    if choice in _RANGED:
-        ranged_by = _RANGED_BY[dialect_name]
-        query = query.where(ranged_by >= bindparam("range_first"), ranged_by < bindparam("range_end"))
-    if choice in _LISTED:
-        query = query.where(is_among(*_LISTED[choice], dialect_name))
+    query = _select(columns, dialect_name).add_columns(moment)
+    query = query.where(Fact.series_id == bindparam("series"), *_CHOICES[choice], Fact.sequence <= bindparam("mark"))
+    return query.where(Fact.sequence >= bindparam("lowest")) if dialect_name == "sqlite" else query
+
+
+@functools.cache
+def _bounds_query() -> Select[*tuple[Any, ...]]:
+    """Return the query of the first and last sequence numbers of a series in SQLite, each from an end of the index."""
+    between = (Fact.sequence >= bindparam("lowest"), Fact.sequence <= bindparam("mark"))
+    ends = [
+        select(end(Fact.sequence)).where(Fact.series_id == bindparam("series"), *between).scalar_subquery()
+        for end in (func.min, func.max)
+    ]
+    return select(*ends)
+
+
+@functools.lru_cache(maxsize=64)
+def _query(
+    choice: str, columns: Set[Column], dialect_name: str, *, are_appended: bool = False
+) -> Select[*tuple[Any, ...]]:
+    """Return the statement that reads some facts. It is the same for all series, so that it is compiled once."""
+    query = _select(columns, dialect_name).add_columns(Fact.time, Fact.variant, Fact.series_id)
+    query = query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
+    if are_appended:  # in PostgreSQL's words for the index of these
+        query = query.where(text("is_appended"))
     if choice == "of persons":
         # Without statistics of the table, SQLite would read all facts of the series by the primary key.
         query = query.with_hint(Fact, "INDEXED BY ix_fact_person_id_series_id", "sqlite")
     return query.limit(bindparam("limit")) if choice == "after" else query
-
-
-@functools.cache
-def _bounds_query(dialect_name: str) -> Select[*tuple[Any, ...]]:
-    """Return the query of the lowest number from ``first`` on, and the highest, by which the facts of a series go."""
-    column = _RANGED_BY[dialect_name]
-    further = (Fact.series_id == bindparam("one"), column >= bindparam("first"))
-    lowest, highest = (select(bound(column)).where(*further).scalar_subquery() for bound in (func.min, func.max))
-    return select(lowest, highest)
 
 
 class SeriesFacts:
@@ -126,12 +150,13 @@ class SeriesFacts:
         columns: Set[Column] = WITHOUT_VALUES,
     ) -> None:
         self._session = session
+        self._dialect = session.get_bind().dialect.name
         self._series_ids = series_ids
         self._columns = frozenset(columns)
-        self._dialect_name = session.get_bind().dialect.name
         self._variants = variants
         self._other = len(variants) + 1
         self._codes: tuple[Code, ...] | None = None
+        self._bulk_until: int | None = None
 
     async def ranges(self, high_water_mark: int, rows: int) -> Sequence[ActorRange]:  # noqa: ARG002  # of the protocol
         """Return one range: the table is not in the order of actors, and each range would read most of it."""
@@ -139,101 +164,133 @@ class SeriesFacts:
 
     async def since(self, moment: int, high_water_mark: int, actors: ActorRange = EVERYONE) -> list[FactColumns]:
         """Return the facts of some actors up to the high-water mark that happened at or after a moment."""
+        bound = {"since": moment, "mark": high_water_mark}
         if actors == EVERYONE:
-            return await self._read_in_ranges("since", {"since": moment, "mark": high_water_mark})
-        bound = {"since": moment, "mark": high_water_mark, "first": actors[0], "end": actors[1]}
-        return await self._read_in_ranges("of a range", bound)
+            return await self._read_whole("since", bound)
+        return await self._read_whole("of a range", {**bound, "first": actors[0], "end": actors[1]})
 
     async def between(self, moment: int, end: int, high_water_mark: int) -> list[FactColumns]:
         """Return those of the facts that ``since`` returns that happened before another moment."""
-        return await self._read_in_ranges("between", {"since": moment, "before": end, "mark": high_water_mark})
+        return await self._read_whole("between", {"since": moment, "before": end, "mark": high_water_mark})
 
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         """Return the facts of events after the watermark, up to the high-water mark: at most `limit` in all series."""
-        return await self._read("after", {"watermark": watermark, "mark": high_water_mark, "limit": limit})
+        numbers = {"watermark": watermark, "mark": high_water_mark, "limit": limit}
+        return await self._read("after", numbers, are_appended=await self._are_appended(watermark))
 
     async def of_persons(self, persons: Sequence[int], since: int, high_water_mark: int) -> list[FactColumns]:
         """Return the facts that ``since`` returns, of some persons only."""
-        parts = [
-            await self._read("of persons", {"since": since, "mark": high_water_mark, "persons": some})
-            for some in chunks(persons)
-        ]
+        bound = {"since": since, "mark": high_water_mark}
+        parts = [await self._read("of persons", {**bound, "persons": some}) for some in chunks(persons)]
         return [concatenate(one) for one in zip(*parts, strict=True)] or self._nothing()
 
     async def of_events(self, sequences: Sequence[int]) -> list[FactColumns]:
         """Return the facts of events by sequence number."""
-        parts = [await self._read("of events", {"sequences": some}) for some in chunks(sequences)]
+        are_appended = bool(sequences) and await self._are_appended(min(sequences) - 1)
+        parts = [
+            await self._read("of events", {"sequences": some}, are_appended=are_appended) for some in chunks(sequences)
+        ]
         return [concatenate(one) for one in zip(*parts, strict=True)] or self._nothing()
 
     def _nothing(self) -> list[FactColumns]:
         return [concatenate([]) for _ in self._series_ids]
 
-    async def _read_in_ranges(self, choice: str, numbers: Mapping[str, int]) -> list[FactColumns]:
-        """Read any number of facts of each series, a range at a time."""
-        found = {}
-        for series_id in dict.fromkeys(self._series_ids):
-            parts = [part async for part in self._ranges_of(series_id, choice, numbers)]
-            together = functools.partial(_concatenated, parts)
-            found[series_id] = self._as_facts(await asyncio.to_thread(together)) if parts else concatenate([])
+    async def _are_appended(self, after: int) -> bool:
+        """Whether PostgreSQL finds the facts of all events after one by their sequence numbers."""
+        if self._dialect != "postgresql":
+            return False
+        if self._bulk_until is None:
+            numbers = {"series": list(self._series_ids)}
+            [(self._bulk_until,)] = await fetch_within(self._session, _bulk_query(self._dialect), numbers)
+        return (self._bulk_until or 0) <= after
+
+    async def _read_whole(self, choice: str, numbers: Mapping[str, int]) -> list[FactColumns]:
+        """Read any number of facts, a series at a time."""
+        found = {one: await self._read_series(one, choice, numbers) for one in dict.fromkeys(self._series_ids)}
         return [found[series_id] for series_id in self._series_ids]
 
-    async def _ranges_of(self, series_id: int, choice: str, numbers: Mapping[str, int]) -> AsyncIterator[Columns]:
-        """Yield the facts of one series, in ranges as wide as those before suggest."""
-        width, first, last = _FIRST_WIDTH, *await self._bounds(series_id, EVERYONE[0])
-        while first <= last:
-            bounds = {"range_first": first, "range_end": first + width}
-            found = await self._columns_of([series_id], choice, {**numbers, **bounds})
+    async def _read_series(self, series_id: int, choice: str, numbers: Mapping[str, int]) -> FactColumns:
+        codes = tuple(one for one in await self._find_codes() if one.series_id == series_id)
+        query = _whole_query(choice, self._columns, codes, self._other, self._dialect)
+        if self._dialect == "postgresql":
+            parts = [await read_columns(self._session, query, {"series": series_id, **numbers})]
+        else:
+            parts = [part async for part in self._ranges_of(series_id, query, numbers)]
+        return await asyncio.to_thread(lambda: self._as_facts(series_id, _concatenated(parts)))
+
+    async def _ranges_of(
+        self, series_id: int, query: Select[*tuple[Any, ...]], numbers: Mapping[str, int]
+    ) -> AsyncIterator[Columns]:
+        """Yield the facts of one series in SQLite, in ranges as wide as those before suggest; at least one."""
+        width = _FIRST_WIDTH
+        first, last = await self._bounds(series_id, 0, numbers["mark"])
+        while True:
+            # The end takes the place of the mark: SQLite would look for one of two ends only, and that may be the mark.
+            bounds = {"series": series_id, "lowest": first, "mark": min(first + width - 1, last)}
+            found = await read_columns(self._session, query, {**numbers, **bounds})
             yield found
-            first += width
-            width = int(width * min(_GROWTH, _FACTS_OF_A_RANGE / max(1, len(found["moment"])))) or 1
-            width = min(width, _GREATEST_WIDTH)
-            if not len(found["moment"]) and first <= last:  # there may be a long gap
-                first, last = await self._bounds(series_id, first)
+            first, count = first + width, len(found["moment"])
+            width = min(int(width * min(_GROWTH, _FACTS_OF_A_RANGE / max(1, count))) or 1, _GREATEST_WIDTH)
+            if not count and first <= last:  # there may be a long gap
+                first, last = await self._bounds(series_id, first, last)
+            if first > last:
+                return
 
-    async def _bounds(self, series_id: int, first: int) -> tuple[int, int]:
-        """Return where the facts of a series begin, from a number on, and where they end: before, if there are none."""
-        query = _bounds_query(self._dialect_name)
-        [(lowest, highest)] = await fetch_within(self._session, query, {"one": series_id, "first": first})
-        return (1, 0) if lowest is None else (lowest, highest)
+    async def _bounds(self, series_id: int, lowest: int, mark: int) -> tuple[int, int]:
+        """Return the first and last sequence numbers of a series between two others; (1, 0) where it has none."""
+        bound = {"series": series_id, "lowest": lowest, "mark": mark}
+        [(first, last)] = await fetch_within(self._session, _bounds_query(), bound)
+        return (1, 0) if first is None else (first, last)
 
-    async def _read(self, choice: str, numbers: Mapping[str, int | Sequence[int]]) -> list[FactColumns]:
-        """Read the facts of all series in one statement: a round trip costs more than the rows."""
+    async def _read(
+        self, choice: str, numbers: Mapping[str, int | Sequence[int]], *, are_appended: bool = False
+    ) -> list[FactColumns]:
+        """Read some facts of all series in one statement: a round trip costs more than the rows."""
         distinct = list(dict.fromkeys(self._series_ids))
-        together = await self._columns_of(distinct, choice, numbers)
+        await self._find_codes()
+        query = _query(choice, self._columns, self._dialect, are_appended=are_appended)
+        together = await read_columns(self._session, query, {"series": distinct, **numbers})
         if len(distinct) == 1:
-            found = {distinct[0]: self._as_facts(together)}
+            found = {distinct[0]: self._as_facts(distinct[0], together)}
         else:
             of = {one: together["series_id"] == one for one in distinct}
             found = {
-                one: self._as_facts({name: values[rows] for name, values in together.items()})
+                one: self._as_facts(one, {name: values[rows] for name, values in together.items()})
                 for one, rows in of.items()
             }
         return [found[series_id] for series_id in self._series_ids]
 
-    async def _columns_of(
-        self, series_ids: Sequence[int], choice: str, numbers: Mapping[str, int | Sequence[int]]
-    ) -> Columns:
+    async def _find_codes(self) -> tuple[Code, ...]:
         if self._codes is None:
             self._codes = await find_codes(self._session, list(dict.fromkeys(self._series_ids)), self._variants)
-        codes = tuple(code for code in self._codes if code.series_id in series_ids)
-        query = _facts_query(
-            choice, self._columns, codes, self._other, self._dialect_name, are_several=len(series_ids) > 1
-        )
-        return await read_arrays(self._session, query, {"series": series_ids, **numbers})
+        return self._codes
 
-    def _as_facts(self, columns: Columns) -> FactColumns:
-        moment, bits = columns["moment"].astype(np.int64, copy=False), self._other.bit_length()
-        value = columns.get("value")
-        nothing = placeholders(np.int64(0), len(moment))
+    def _as_facts(self, series_id: int, columns: Columns) -> FactColumns:
+        if "moment" in columns:
+            moment, bits = columns["moment"].astype(np.int64, copy=False), self._other.bit_length()
+            time = moment >> bits
+            number = (moment & (2**bits - 1)).astype(np.int32)
+        else:
+            time = columns["time"].astype(np.int64, copy=False)
+            number = self._numbers_of(series_id, columns["variant"].astype(np.int32, copy=False))
+        nothing, value = placeholders(np.int64(0), len(time)), columns.get("value")
         return FactColumns(
             actor=columns.get("person_id", nothing).astype(np.int64, copy=False),
-            time=moment >> bits,
-            variant=(moment & (2**bits - 1)).astype(np.int32),
-            value=placeholders(np.float64(np.nan), len(moment))
+            time=time,
+            variant=number,
+            value=placeholders(np.float64(np.nan), len(time))
             if value is None
             else np.where(value == NO_NUMBER, np.nan, value),
             sequence=columns.get("sequence", nothing).astype(np.int64, copy=False),
         )
+
+    def _numbers_of(self, series_id: int, codes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the number of each variant that facts of a series have by its code."""
+        known = {one.code: one.number for one in self._codes or () if one.series_id == series_id}
+        numbers = np.full(max(known, default=0) + 2, self._other, dtype=np.int32)  # the last one of all later codes
+        numbers[0] = NO_VARIANT
+        numbers[list(known)] = list(known.values())
+        return numbers[np.minimum(codes, len(numbers) - 1)]
 
 
 def _concatenated(parts: Sequence[Columns]) -> Columns:
@@ -244,9 +301,23 @@ def _concatenated(parts: Sequence[Columns]) -> Columns:
 
 async def find_codes(session: AsyncSession, series_ids: Sequence[int], variants: Sequence[str]) -> tuple[Code, ...]:
     """Return the codes of variants in the facts of series; a series may have stored any number of others."""
-    rows = await session.execute(
+    query = _codes_query(session.get_bind().dialect.name)
+    rows = await fetch_within(session, query, {"series": list(series_ids), "values": list(variants)})
+    return tuple(Code(series_id, code, variants.index(value) + 1) for series_id, code, value in rows)
+
+
+@functools.cache
+def _codes_query(dialect_name: str) -> Select[int, int, str]:
+    return (
         select(SeriesVariant.series_id, SeriesVariant.code, SeriesVariant.value)
-        .where(SeriesVariant.series_id.in_(series_ids), SeriesVariant.value.in_(variants))
+        .where(
+            is_among(SeriesVariant.series_id, "series", dialect_name),
+            is_among(SeriesVariant.value, "values", dialect_name),
+        )
         .order_by(SeriesVariant.series_id, SeriesVariant.code)
     )
-    return tuple(Code(row.series_id, row.code, variants.index(row.value) + 1) for row in rows)
+
+
+@functools.cache
+def _bulk_query(dialect_name: str) -> Select[int | None]:
+    return select(func.max(Series.bulk_until)).where(is_among(Series.id, "series", dialect_name))

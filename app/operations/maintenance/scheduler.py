@@ -12,11 +12,9 @@ from app.accounts.idempotency.repository import forget_answers_before
 from app.accounts.idempotency.service import KEPT
 from app.accounts.projects.repository import AccountRepository
 from app.common import limits
-from app.db.clickhouse import ClickHouseFailure, ClickHouseUnavailable
 from app.db.database import Database
 from app.db.errors import describe, is_transient_database_error
 from app.db.models import Project, utc_now
-from app.events.archive.archiver import EventArchiver
 from app.events.definitions.service import DefinitionService
 from app.experiments.phases.upkeep import PhaseUpkeep
 from app.experiments.repository import CHANGED_EXPERIMENTS, ExperimentRepository
@@ -24,7 +22,7 @@ from app.experiments.verdicts.service import VerdictUpkeep
 from app.experiments.webhooks.watching import EvidenceWatch
 from app.operations.maintenance.erasure import ErasureService
 from app.operations.maintenance.service import MaintenanceService
-from app.telemetry.prometheus import ARCHIVED_UNTIL, COUNTED_UNTIL
+from app.telemetry.prometheus import COUNTED_UNTIL
 
 logger = logging.getLogger("abacus")
 
@@ -80,7 +78,6 @@ class MaintenanceScheduler:
         self._refreshes: dict[int, _Refresh] = {}
         self._known: set[int] = set()
         self._counted_until: dict[int, float] = {}
-        self._archived_until: dict[int, float] = {}
         database.on_commit(self._handle_commit)
 
     def _handle_commit(self, info: Mapping[Any, Any]) -> None:
@@ -126,7 +123,6 @@ class MaintenanceScheduler:
         ids = {project.id for project in projects}
         self._known = ids
         self._counted_until = {one: until for one, until in self._counted_until.items() if one in ids}
-        self._archived_until = {one: until for one, until in self._archived_until.items() if one in ids}
         for project in projects:
             if project.id not in self._refreshes:
                 self._refreshes[project.id] = self._refresh(project)
@@ -176,8 +172,8 @@ class MaintenanceScheduler:
         """Follow the schedules of a project's experiments, and refresh the counts of those that run.
 
         Then let their circuit breakers act, form verdicts, tell webhooks what is new, keep the names of events and
-        properties, remove the events of erased persons that the request for it left, and archive events. It pauses
-        after each piece of work.
+        properties, and remove the events of erased persons that the request for it left. It pauses after each piece of
+        work.
         """
         upkeep = None if self._build_upkeep is None else self._build_upkeep(project)
         if upkeep is not None:
@@ -205,23 +201,6 @@ class MaintenanceScheduler:
             yield
         async for _ in ErasureService(self._database, self._build_maintenance(project), project).steps():
             yield
-        async for _ in self._archive(project):
-            yield
-
-    async def _archive(self, project: Project) -> AsyncGenerator[None]:
-        """Move events to ClickHouse, if the settings say so."""
-        clickhouse, began = self._database.clickhouse, time.time()
-        if clickhouse is None or clickhouse.event_retention is None:
-            return
-        try:
-            async for _ in EventArchiver(self._database, clickhouse, project.id).steps(clickhouse.event_retention):
-                yield
-        except (ClickHouseUnavailable, ClickHouseFailure) as error:  # counts do not need it
-            logger.warning("events of project %d wait for ClickHouse: %s", project.id, error)
-            return
-        self._archived_until[project.id] = began
-        if self._archived_until.keys() >= self._known:
-            ARCHIVED_UNTIL.set(min(self._archived_until.values()))
 
     async def refresh_counts(self, project: Project) -> bool:
         """Refresh the counts of one project's running experiments; return whether all succeeded."""

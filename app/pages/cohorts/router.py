@@ -1,6 +1,6 @@
 """The list of cohorts, and the form of one. It sends what a client of `cohorts/` would."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -26,16 +26,17 @@ from app.pages.dependencies import limit_page_time, visit_with_scope
 from app.pages.editing.conditions import OPERATORS
 from app.pages.editing.deletion import Deletion, ask_to_delete
 from app.pages.editing.dependencies import load_property_names
-from app.pages.editing.rows import Fields, change_rows, count_rows
-from app.pages.editing.staleness import refuse_stale, refuse_stale_deletion
+from app.pages.editing.rows import Fields, change_rows, count_rows, errors_beside
+from app.pages.editing.staleness import Versions
 from app.pages.reading_forms import read_form
 from app.pages.routing import PageRoute, back_to, link_from, show
 from app.pages.visits import Visit
 from app.people.cohorts.dependencies import build_cohorts
 from app.people.cohorts.schemas import CohortCreate, CohortUpdate
-from app.people.cohorts.service import CohortService, CountedCohort
+from app.people.cohorts.service import CountedCohort
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
+_VERSIONS: Final[Versions[Cohort]] = Versions("cohort", version_of_cohort)
 
 PAGE_ITEMS: Final = 50
 _TOO_MANY: Final = "Counting takes longer than a page waits: `GET cohorts/<id>/` of the API waits longer."
@@ -104,7 +105,7 @@ async def change_cohort_by_form(request: Request, visit: ChangingCohortVisitDep,
             body = validate(CohortUpdate, document)
             async with get_database(request).write() as session:
                 cohorts = build_cohorts(session, visit.project.id)
-                await cohorts.update(await _lock(cohorts, cohort, fields, refuse_stale), body)
+                await cohorts.update(await _VERSIONS.lock(cohorts, cohort.id, fields), body)
         except Conflict as conflict:
             fields, status = {**fields, "seen": version_of_cohort(cohort)}, conflict.status
             errors = {"form": conflict.detail}
@@ -132,20 +133,11 @@ async def _delete(request: Request, visit: Visit, counted: CountedCohort, fields
     try:
         async with get_database(request).write() as session:
             cohorts = build_cohorts(session, visit.project.id)
-            await cohorts.delete(await _lock(cohorts, cohort, fields, refuse_stale_deletion))
+            await cohorts.delete(await _VERSIONS.lock_to_delete(cohorts, cohort.id, fields))
     except (Conflict, ValidationFailed) as refusal:
         errors = {"form": refusal.detail}
         return await _show(request, visit, write_cohort(cohort), errors, counted=counted, status=refusal.status)
     return back_to(request, visit, "show_cohorts")
-
-
-async def _lock(
-    cohorts: CohortService, cohort: Cohort, fields: Fields, refuse: Callable[[Fields, str, str], None]
-) -> Cohort:
-    """Return the cohort for a change, unless it is another one than the form showed."""
-    locked = await cohorts.get(str(cohort.id), for_update=True)
-    refuse(fields, version_of_cohort(locked), "cohort")
-    return locked
 
 
 async def _load(request: Request, visit: Visit, reference: str) -> CountedCohort:
@@ -168,10 +160,7 @@ async def _count(request: Request, visit: Visit, reference: str) -> CountedCohor
 
 def _errors_of(refusal: ValidationFailed, fields: Fields) -> dict[str, str]:
     """Return an error of the API beside the field that it is about."""
-    name = (refusal.attr or "form").partition("__")[0]
-    if name == "filters":
-        name = "json" if fields.get("json") else "conditions"
-    return {"ids" if name == "distinct_ids" else name: refusal.detail}
+    return errors_beside(refusal, {"filters": "json" if fields.get("json") else "conditions", "distinct_ids": "ids"})
 
 
 async def _show(

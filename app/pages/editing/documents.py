@@ -8,11 +8,10 @@ from uuid import uuid4
 from app.common.errors import ValidationFailed
 from app.common.timestamps import write_moment
 from app.db.models import Experiment, SavedMetric
-from app.experiments.document_checks import VARIANTS
 from app.experiments.documents import GROUP_TYPE
 from app.experiments.scorecard.counting import PRIMARY
 from app.experiments.scorecard.decision_criteria import DEFAULT_EFFECT, DEFAULT_RUNTIME
-from app.flags.filters import variant_keys
+from app.flags.filters import PLANNED_VARIANTS, variant_keys
 from app.metrics.queries.parsing import define_target
 from app.pages.editing.conditions import read_condition
 from app.pages.editing.exposure import place_of_exposure
@@ -161,7 +160,7 @@ class DraftReader:
             **SettingsReader(self._fields, self.errors, metric_ids=self._metric_ids).read(),
         }
         variants = [] if uses_existing else self._read_variants()
-        parameters: Json = {} if uses_existing else {VARIANTS: variants}
+        parameters: Json = {} if uses_existing else {PLANNED_VARIANTS: variants}
         if not uses_existing:
             self._check_baseline([variant["key"] for variant in variants])
         document["parameters"] = parameters | self._read_plan()
@@ -225,7 +224,7 @@ class DraftReader:
             return place_of_exposure(attr, self._fields)
         if place := place_of_setting(attr, detail):
             return place
-        if VARIANTS in detail or "ariant" in detail:
+        if PLANNED_VARIANTS in detail or "ariant" in detail:
             return "variants"
         for document, rows in self._rows_of.items():
             match = re.fullmatch(rf"{document}(?:__(\d+))?(?:__(.*))?", attr)

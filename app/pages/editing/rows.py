@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
+from app.common.errors import ValidationFailed
+
 Fields = Mapping[str, str]
 
 _LARGEST: Final = 1e9
@@ -153,3 +155,9 @@ def write_number(value: float | None) -> str:
 def as_json_number(number: float) -> int | float:
     """Return a whole number as one, as clients write it."""
     return int(number) if float(number).is_integer() else number
+
+
+def errors_beside(refusal: ValidationFailed, places: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return an error of the API beside the field that it is about, which ``places`` has if it is called otherwise."""
+    name = (refusal.attr or "form").partition("__")[0]
+    return {(places or {}).get(name, name): refusal.detail}

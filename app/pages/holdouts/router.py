@@ -1,6 +1,6 @@
 """The list of holdouts, and the form of one. It sends what a client of `experiment_holdouts/` would."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -16,7 +16,7 @@ from app.experiments.holdout_analysis.dependencies import build_holdout_analyzer
 from app.experiments.holdout_analysis.service import OTHERS
 from app.experiments.holdouts.dependencies import build_holdouts
 from app.experiments.holdouts.schemas import HoldoutCreate, HoldoutUpdate
-from app.experiments.holdouts.service import HoldoutService, percentage_of
+from app.experiments.holdouts.service import percentage_of
 from app.flags.holdouts import holdout_variant
 from app.http.dependencies import get_database
 from app.http.pagination import read_count
@@ -24,13 +24,14 @@ from app.http.request_body import validate
 from app.pages.credentials import PREFIX
 from app.pages.dependencies import ChangingVisitDep, VisitDep, limit_page_time
 from app.pages.editing.deletion import Deletion, ask_to_delete
-from app.pages.editing.rows import Fields, Row, keep_text, write_number
-from app.pages.editing.staleness import refuse_stale, refuse_stale_deletion
+from app.pages.editing.rows import Fields, Row, errors_beside, keep_text, write_number
+from app.pages.editing.staleness import Versions
 from app.pages.reading_forms import read_form
 from app.pages.routing import PageRoute, back_to, link_from, show
 from app.pages.visits import Visit
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
+_VERSIONS: Final[Versions[Holdout]] = Versions("holdout", lambda holdout: write_moment(holdout.updated_at))
 
 PAGE_ITEMS: Final = 50
 
@@ -66,7 +67,7 @@ async def create_holdout_by_form(request: Request, visit: ChangingVisitDep) -> R
             async with get_database(request).write() as session:
                 await build_holdouts(session, visit.project.id).create(body, visit.user)
         except ValidationFailed as refusal:
-            errors = _errors_of(refusal)
+            errors = errors_beside(refusal, {"filters": "share"})
     if errors:
         return await _show(request, visit, fields, errors, status=400)
     return back_to(request, visit, "show_holdouts")
@@ -90,12 +91,12 @@ async def change_holdout_by_form(request: Request, visit: ChangingVisitDep, hold
             body = validate(HoldoutUpdate, document)
             async with get_database(request).write() as session:
                 holdouts = build_holdouts(session, visit.project.id)
-                await holdouts.update(await _lock(holdouts, holdout, fields, refuse_stale), body, visit.user)
+                await holdouts.update(await _VERSIONS.lock(holdouts, holdout.id, fields), body, visit.user)
         except Conflict as conflict:
             fields = {**fields, "seen": write_moment(holdout.updated_at)}
             errors, status = {"form": conflict.detail}, conflict.status
         except ValidationFailed as refusal:
-            errors = _errors_of(refusal)
+            errors = errors_beside(refusal, {"filters": "share"})
     if errors:
         return await _show(request, visit, fields, errors, holdout=holdout, experiments=experiments, status=status)
     return back_to(request, visit, "show_holdouts")
@@ -147,22 +148,13 @@ async def _delete(
     try:
         async with get_database(request).write() as session:
             holdouts = build_holdouts(session, visit.project.id)
-            await holdouts.delete(await _lock(holdouts, holdout, fields, refuse_stale_deletion))
+            await holdouts.delete(await _VERSIONS.lock_to_delete(holdouts, holdout.id, fields))
     except (Conflict, ValidationFailed) as refusal:
         errors = {"form": refusal.detail}
         return await _show(
             request, visit, _write(holdout), errors, holdout=holdout, experiments=experiments, status=refusal.status
         )
     return back_to(request, visit, "show_holdouts")
-
-
-async def _lock(
-    holdouts: HoldoutService, holdout: Holdout, fields: Fields, refuse: Callable[[Fields, str, str], None]
-) -> Holdout:
-    """Return the holdout for a change, unless it is another one than the form showed."""
-    locked = await holdouts.get(str(holdout.id), for_update=True)
-    refuse(fields, write_moment(locked.updated_at), "holdout")
-    return locked
 
 
 async def _load(request: Request, visit: Visit, reference: str) -> tuple[Holdout, Sequence[Experiment]]:
@@ -200,12 +192,6 @@ def _read(fields: Fields, errors: dict[str, str], stored: Holdout | None = None)
         if form.text("share") == write_number(percentage_of(stored)):
             del document["filters"]
     return document
-
-
-def _errors_of(refusal: ValidationFailed) -> dict[str, str]:
-    """Return an error of the API beside the field that it is about."""
-    name = (refusal.attr or "form").partition("__")[0]
-    return {"share" if name == "filters" else name: refusal.detail}
 
 
 async def _show(

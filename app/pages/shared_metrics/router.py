@@ -1,6 +1,6 @@
 """The list of shared metrics, and the form of one. It sends what a client of `experiment_saved_metrics/` would."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -14,7 +14,6 @@ from app.db.models import SavedMetric
 from app.events.usage.repository import EventUsageQueries
 from app.experiments.saved_metrics.dependencies import build_saved_metrics
 from app.experiments.saved_metrics.schemas import SavedMetricCreate, SavedMetricUpdate
-from app.experiments.saved_metrics.service import SavedMetricService
 from app.http.dependencies import get_database
 from app.http.pagination import read_count
 from app.http.request_body import find_refusals, validate
@@ -25,12 +24,13 @@ from app.pages.editing.deletion import Deletion, ask_to_delete
 from app.pages.editing.dependencies import load_choices
 from app.pages.editing.documents import field_of_metric, new_reference
 from app.pages.editing.rows import Fields, Row, keep_text
-from app.pages.editing.staleness import refuse_stale, refuse_stale_deletion
+from app.pages.editing.staleness import Versions
 from app.pages.reading_forms import read_form
 from app.pages.routing import PageRoute, back_to, link_from, show
 from app.pages.visits import Visit
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
+_VERSIONS: Final[Versions[SavedMetric]] = Versions("metric", lambda metric: write_moment(metric.updated_at))
 
 PAGE_ITEMS: Final = 50
 _OFFERED: Final = {name: text for name, text in metrics.KINDS.items() if name not in metrics.OF_2022}
@@ -91,7 +91,7 @@ async def change_saved_metric(request: Request, visit: ChangingVisitDep, saved_m
         body = validate(SavedMetricUpdate, document)
         async with get_database(request).write() as session:
             saved_metrics = build_saved_metrics(session, visit.project.id)
-            await saved_metrics.update(await _lock(saved_metrics, metric, fields, refuse_stale), body)
+            await saved_metrics.update(await _VERSIONS.lock(saved_metrics, metric.id, fields), body)
     except Conflict as conflict:
         fields = {**fields, "seen": write_moment(metric.updated_at)}
         return await _show(request, visit, fields, {"form": conflict.detail}, metric=metric, status=conflict.status)
@@ -116,20 +116,11 @@ async def _delete(request: Request, visit: Visit, metric: SavedMetric, fields: F
     try:
         async with get_database(request).write() as session:
             saved_metrics = build_saved_metrics(session, visit.project.id)
-            await saved_metrics.delete(await _lock(saved_metrics, metric, fields, refuse_stale_deletion))
+            await saved_metrics.delete(await _VERSIONS.lock_to_delete(saved_metrics, metric.id, fields))
     except (Conflict, ValidationFailed) as refusal:
         errors = {"form": refusal.detail}
         return await _show(request, visit, _write(metric), errors, metric=metric, status=refusal.status)
     return back_to(request, visit, "show_saved_metrics")
-
-
-async def _lock(
-    saved_metrics: SavedMetricService, metric: SavedMetric, fields: Fields, refuse: Callable[[Fields, str, str], None]
-) -> SavedMetric:
-    """Return the metric for a change, unless it is another one than the form showed."""
-    locked = await saved_metrics.get(str(metric.id), for_update=True)
-    refuse(fields, write_moment(locked.updated_at), "metric")
-    return locked
 
 
 def _write(metric: SavedMetric) -> dict[str, str]:

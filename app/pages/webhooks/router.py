@@ -1,6 +1,6 @@
 """The list of webhooks, and the form of one. It sends what a client of `experiment_webhooks/` would."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
@@ -15,20 +15,20 @@ from app.experiments.webhooks.dependencies import DelivererDep, build_webhooks, 
 from app.experiments.webhooks.events import EVENTS
 from app.experiments.webhooks.schemas import DeliveryRead, WebhookCreate, WebhookUpdate
 from app.experiments.webhooks.sending import host_of
-from app.experiments.webhooks.service import WebhookService
 from app.http.dependencies import get_database
 from app.http.pagination import read_count
 from app.http.request_body import validate
 from app.pages.credentials import PREFIX
 from app.pages.dependencies import visit_with_scope
 from app.pages.editing.deletion import Deletion, ask_to_delete
-from app.pages.editing.rows import Fields, Row
-from app.pages.editing.staleness import refuse_stale, refuse_stale_deletion
+from app.pages.editing.rows import Fields, Row, errors_beside
+from app.pages.editing.staleness import Versions
 from app.pages.reading_forms import read_form
 from app.pages.routing import PageRoute, back_to, link_from, show
 from app.pages.visits import Visit
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False, route_class=PageRoute)
+_VERSIONS: Final[Versions[Webhook]] = Versions("webhook", lambda webhook: write_moment(webhook.updated_at))
 
 PAGE_ITEMS: Final = 50
 _SHOWN_DELIVERIES: Final = 20
@@ -74,7 +74,7 @@ async def create_webhook_by_form(request: Request, visit: ChangingWebhookVisitDe
                 webhook = await webhooks.create(body, visit.user)
             return await _show(request, visit, _write(webhook), webhook=webhook, secret=webhook.secret)
         except ValidationFailed as refusal:
-            errors = _errors_of(refusal)
+            errors = errors_beside(refusal)
     return await _show(request, visit, fields, errors, status=400)
 
 
@@ -102,12 +102,12 @@ async def change_webhook_by_form(
             body = validate(WebhookUpdate, document)
             async with get_database(request).write() as session:
                 webhooks = build_webhooks(session, visit.project.id, request.app.state.settings)
-                await webhooks.update(await _lock(webhooks, webhook, fields, refuse_stale), body, visit.user)
+                await webhooks.update(await _VERSIONS.lock(webhooks, webhook.id, fields), body, visit.user)
         except Conflict as conflict:
             fields, status = {**fields, "seen": write_moment(webhook.updated_at)}, conflict.status
             errors = {"form": conflict.detail}
         except ValidationFailed as refusal:
-            errors = _errors_of(refusal)
+            errors = errors_beside(refusal)
     if errors:
         return await _show(request, visit, fields, errors, webhook=webhook, status=status)
     return back_to(request, visit, "show_webhooks")
@@ -129,20 +129,11 @@ async def _delete(request: Request, visit: Visit, webhook: Webhook, fields: Fiel
     try:
         async with get_database(request).write() as session:
             webhooks = build_webhooks(session, visit.project.id, request.app.state.settings)
-            await webhooks.delete(await _lock(webhooks, webhook, fields, refuse_stale_deletion), visit.user)
+            await webhooks.delete(await _VERSIONS.lock_to_delete(webhooks, webhook.id, fields), visit.user)
     except Conflict as conflict:
         errors = {"form": conflict.detail}
         return await _show(request, visit, _write(webhook), errors, webhook=webhook, status=conflict.status)
     return back_to(request, visit, "show_webhooks")
-
-
-async def _lock(
-    webhooks: WebhookService, webhook: Webhook, fields: Fields, refuse: Callable[[Fields, str, str], None]
-) -> Webhook:
-    """Return the webhook for a change, unless it is another one than the form showed."""
-    locked = await webhooks.get(str(webhook.id), for_update=True)
-    refuse(fields, write_moment(locked.updated_at), "webhook")
-    return locked
 
 
 async def _load(request: Request, visit: Visit, reference: str) -> Webhook:
@@ -176,11 +167,6 @@ def _read(fields: Fields, errors: dict[str, str], stored: Webhook | None = None)
     if secret := form.text("secret"):
         document["secret"] = secret
     return document
-
-
-def _errors_of(refusal: ValidationFailed) -> dict[str, str]:
-    """Return an error of the API beside the field that it is about."""
-    return {(refusal.attr or "form").partition("__")[0]: refusal.detail}
 
 
 async def _show(

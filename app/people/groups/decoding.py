@@ -49,7 +49,8 @@ class DescribedGroup:
 
 def groups_of(properties: str) -> dict[str, str]:
     """Return the groups that an event belongs to: the JSON of a group's key by the name of its type."""
-    if '$groups"' not in properties and "\\u" not in properties:  # a key may be written with escapes
+    # A key may be written with escapes. A single character is found in a twentieth of the time that two take.
+    if '$groups"' not in properties and ("\\" not in properties or "\\u" not in properties):
         return {}
     try:
         token = _groups_reader.read(properties).get("$groups", b"{}")

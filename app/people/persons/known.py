@@ -1,15 +1,18 @@
 """What a long import knows of the persons of its latest events, so that most events need not read their persons."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import UnsetType
 
 from app.people.persons.identity import IdentityEvent, PersonState
+from app.people.persons.origin import Origin
 from app.people.properties import Properties
 from app.sdk.bounded_structs import Json
 
 _GENERATION: Final = 100_000
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class SentEvent(IdentityEvent, Protocol):
@@ -19,6 +22,8 @@ class SentEvent(IdentityEvent, Protocol):
     def campaign(self) -> Properties: ...
     @property
     def origin(self) -> Properties: ...
+    @property
+    def sent_origin(self) -> Origin: ...
     @property
     def sent_set(self) -> Json: ...
     @property
@@ -33,19 +38,83 @@ class _Known(NamedTuple):
     is_identified: bool
 
 
-class KnownPersons:
-    """The property names of up to 200,000 persons, and what was said of each last.
+class _Latest(Generic[Key, Value]):
+    """The latest 100,000 to 200,000 values."""
 
-    Which person a distinct id has is read for every batch, so persons may be merged, split and erased meanwhile. A
-    property that is removed meanwhile is taken for one that the person still has: an import does not bring it back.
-    What is noted in a transaction counts once it is committed: see ``confirm`` and ``discard``.
+    def __init__(self) -> None:
+        self._recent: dict[Key, Value] = {}
+        self._older: dict[Key, Value] = {}
+
+    def find(self, key: Key) -> Value | None:
+        return self._recent.get(key) or self._older.get(key)
+
+    def add(self, values: Mapping[Key, Value]) -> None:
+        self._recent |= values
+        if len(self._recent) > _GENERATION:
+            self._older, self._recent = self._recent, {}
+
+
+class PersonChanges(NamedTuple):
+    """What tells whether distinct ids of a project have got other persons.
+
+    Attributes
+    ----------
+    last_merge : int
+        The sequence number of the last merge.
+    last_change, changes : int
+        The last change of a person by a user, who may have split it, and how many there were.
+    erased : int
+        How many persons were erased.
+    """
+
+    last_merge: int
+    last_change: int
+    changes: int
+    erased: int
+
+
+class KnownPersons:
+    """The persons of up to 200,000 distinct ids, their property names, and what was said of each last.
+
+    Persons may be merged, split and erased meanwhile: see ``follow``. A property that an event removes meanwhile is
+    taken for one that the person still has: an import does not bring it back. What is noted in a transaction counts
+    once it is committed: see ``confirm`` and ``discard``.
     """
 
     def __init__(self) -> None:
-        self._recent: dict[int, _Known] = {}
-        self._older: dict[int, _Known] = {}
+        self.changes: PersonChanges | None = None
+        self._persons: _Latest[int, _Known] = _Latest()
         self._noted: dict[int, _Known] = {}
+        self._ids: _Latest[str, int] = _Latest()
+        self._noted_ids: dict[str, int] = {}
+        self._merged: set[int] = set()  # persons under whose number a distinct id may still be known
         self._key_sets: dict[frozenset[str], frozenset[str]] = {}  # most persons share one
+
+    def follow(self, changes: PersonChanges, merged: Iterable[int]) -> None:
+        """Forget what has changed since the last call, when some persons were merged into others."""
+        before, self.changes = self.changes, changes
+        if before is None or before[1:] != changes[1:]:
+            self._persons, self._ids = _Latest(), _Latest()
+            self._merged.clear()
+            return
+        self._merged.update(merged)
+        if len(self._merged) > _GENERATION:
+            self._ids = _Latest()
+            self._merged.clear()
+
+    def ids(self, distinct_ids: Iterable[str]) -> dict[str, int]:
+        """Return the persons of those distinct ids of which they are known. All of them have a profile."""
+        find, merged = self._ids.find, self._merged
+        found = {}
+        for distinct_id in distinct_ids:
+            person_id = find(distinct_id)
+            if person_id is not None and person_id not in merged:
+                found[distinct_id] = person_id
+        return found
+
+    def note_ids(self, ids: Mapping[str, int], without_profile: Collection[str]) -> None:
+        """Note the persons that distinct ids have."""
+        self._noted_ids |= {one: number for one, number in ids.items() if one not in without_profile}
 
     def unchanged(
         self, events: Sequence[SentEvent], ids: Mapping[str, int], without_profile: Collection[str]
@@ -80,7 +149,7 @@ class KnownPersons:
         return not known.keys.issuperset(event.origin)
 
     def _find(self, person_id: int | None) -> _Known | None:
-        return None if person_id is None else self._recent.get(person_id) or self._older.get(person_id)
+        return None if person_id is None else self._persons.find(person_id)
 
     def note(self, events: Sequence[SentEvent], persons: Mapping[str, PersonState]) -> None:
         """Note persons, by distinct id, as they are after some events."""
@@ -100,18 +169,19 @@ class KnownPersons:
             latest = said.get(distinct_id, before.said if before else None) if is_comparable else None
             keys = frozenset(person.properties)
             self._noted[person.id] = _Known(self._key_sets.setdefault(keys, keys), latest, person.is_identified)
+            self._noted_ids[distinct_id] = person.id
 
     def confirm(self) -> None:
         """Take what was noted for true."""
-        self._recent |= self._noted
-        self._noted = {}
-        if len(self._recent) > _GENERATION:
-            self._older, self._recent = self._recent, {}
+        self._persons.add(self._noted)
+        self._ids.add(self._noted_ids)
+        self.discard()
+        if len(self._key_sets) > _GENERATION:
             self._key_sets = {}
 
     def discard(self) -> None:
         """Forget what was noted in a transaction that is rolled back."""
-        self._noted = {}
+        self._noted, self._noted_ids = {}, {}
 
 
 def _said(event: SentEvent) -> int:

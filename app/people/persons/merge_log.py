@@ -28,6 +28,11 @@ class MergeLog:
         rows = self.sequence <= mark
         return type(self)(self.sequence[rows], self.merged[rows], self.into[rows])
 
+    def after(self, mark: int) -> Self:
+        """Return the entries after ``mark``."""
+        rows = self.sequence > mark
+        return type(self)(self.sequence[rows], self.merged[rows], self.into[rows])
+
     def persons(self) -> NDArray[np.int64]:
         """Return every person that an entry is about, without duplicates."""
         return np.union1d(self.merged, self.into)

@@ -34,9 +34,10 @@ from app.common.time_slices import TimeSlices
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_rows, read_columns, table_of
 from app.db.compiled_queries import fetch_within, is_among
-from app.db.models import HashKeyOverride, Person, PersonDistinctId, PersonMerge
+from app.db.models import ActivityEntry, ErasedPerson, HashKeyOverride, Person, PersonDistinctId, PersonMerge
 from app.db.sizes import octets
 from app.people.persons.identity import IdentityChanges, PersonState
+from app.people.persons.known import PersonChanges
 from app.people.persons.merge_log import MergedPersons, MergeLog
 from app.people.properties import PropertyDocument, write_properties
 
@@ -49,6 +50,17 @@ _ALLOCATED_IDS = select(func.nextval(func.pg_get_serial_sequence("person", "id")
 # At most that many times ``limits.PERSON_PROPERTY_BYTES`` are in memory.
 _PERSONS_AT_A_TIME = 128
 _ROWS_AT_A_TIME = 1_000  # which takes milliseconds of the event loop to convert
+
+_OF_PROJECT = bindparam("project_id", type_=Integer)
+# Whatever a user does to a person is in the activity log.
+_CHANGES: Select[int, int, int, int] = select(
+    select(func.coalesce(func.max(PersonMerge.sequence), 0))
+    .where(PersonMerge.project_id == _OF_PROJECT)
+    .scalar_subquery(),
+    func.coalesce(func.max(ActivityEntry.id), 0),
+    func.count(ActivityEntry.id),
+    select(func.count()).where(ErasedPerson.project_id == _OF_PROJECT).scalar_subquery(),
+).where(ActivityEntry.project_id == _OF_PROJECT, ActivityEntry.scope == "Person")
 
 _MERGES: Mapping[str, Select[int, int, int]] = {
     choice: select(PersonMerge.sequence, PersonMerge.merged_id, PersonMerge.person_id).where(
@@ -349,6 +361,11 @@ class PersonRepository:
     async def merges(self, after: int = 0) -> MergeLog:
         """Return the entries of the log after a sequence number."""
         return await self._merges("after", {"after": after})
+
+    async def changes(self) -> PersonChanges:
+        """Return what tells whether distinct ids have got other persons."""
+        [row] = await fetch_within(self._session, _CHANGES, {"project_id": self._project_id})
+        return PersonChanges(*row)
 
     async def merges_of(self, person_ids: NDArray[np.int64]) -> MergeLog:
         """Return every merge of the persons, and of the persons they were merged with, directly or not."""

@@ -15,6 +15,7 @@ from app.db.bulk import chunks
 from app.db.models import Person
 from app.people.persons.identity import IdentityGraph, PersonState
 from app.people.persons.known import KnownPersons, SentEvent
+from app.people.persons.origin import initial_names
 from app.people.persons.repository import PersonRepository
 from app.people.properties import read_properties
 from app.people.refusals import report_left_out, report_refused_merges
@@ -51,10 +52,27 @@ class PersonService:
         """
         if self._known is None:
             return await self._resolve(events)
-        ids, without_profile = await self._persons.ids(list(_mentioned(events)))
+        ids, without_profile = await self._ids(self._known, _mentioned(events))
         settled = self._known.unchanged(events, ids, without_profile)
         others = [event for event in events if event.distinct_id not in settled]
+        if all(event.alias is None for event in others):  # of persons that are new there is nothing to read
+            others = [event for event in others if event.distinct_id in ids]
         return settled | await self._resolve(others) if others else settled
+
+    async def _ids(self, known: KnownPersons, names: Set[str]) -> tuple[dict[str, int], set[str]]:
+        """Return what ``PersonRepository.ids`` does, where only what is not known is read."""
+        known.discard()  # what an attempt noted that was rolled back
+        before, changes = known.changes, await self._persons.changes()
+        merged: Iterable[int] = ()
+        if before is not None and before.last_merge < changes.last_merge:
+            merged = (await self._persons.merges(before.last_merge)).merged.tolist()
+        known.follow(changes, merged)
+        ids = known.ids(names)
+        if len(ids) == len(names):
+            return ids, set()
+        found, without_profile = await self._persons.ids([name for name in names if name not in ids])
+        known.note_ids(found, without_profile)
+        return ids | found, without_profile
 
     async def _resolve(self, events: Sequence[SentEvent]) -> dict[str, int]:
         if any(event.alias is not None for event in events):
@@ -76,7 +94,16 @@ class PersonService:
         stored = {one.distinct_id: one for one in await self._persons.persons(list(names))}
         changed: set[int] = set()
         compared: set[int] = set()
+        # Known for these events only: a value of a person who is erased later must not stay in the process.
+        property_names = functools.cache(_property_names)
         slices = TimeSlices()
+        # Most persons have the origin of any of the events, so that these need not be compared one by one.
+        of_any_event = initial_names(event.sent_origin for event in events)
+        complete: set[int] = set()
+        for persons in chunks(list(stored.values()), _EVENTS_IN_A_SLICE):
+            complete |= {one.id for one in persons if one.document and property_names(one.document) >= of_any_event}
+            if slices.are_over():
+                await slices.pause()
         for some in chunks(events, _EVENTS_IN_A_SLICE):
             for event in some:
                 person = stored.get(event.distinct_id)
@@ -88,7 +115,7 @@ class PersonService:
                     continue
                 elif event.person_bytes or event.campaign or person.document is None:
                     compared.add(person.id)
-                elif not _property_names(person.document).issuperset(event.origin):
+                elif person.id not in complete and not property_names(person.document).issuperset(event.origin):
                     changed.add(person.id)
             if slices.are_over():
                 await slices.pause()
@@ -225,7 +252,6 @@ class PersonFilterService:
                 yield person_id, text
 
 
-@functools.lru_cache(maxsize=5_000)
 def _property_names(document: str) -> frozenset[str]:
     return frozenset(read_properties(document))
 

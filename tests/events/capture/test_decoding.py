@@ -154,8 +154,11 @@ def test_properties_stay_the_text_that_was_sent() -> None:
     assert event.properties == text
 
 
-def test_event_without_a_name_is_dropped_without_a_word() -> None:
-    assert decode({"batch": [{"event": "", "distinct_id": "a"}, {"event": "v", "distinct_id": "a"}]})[0].name == "v"
+@pytest.mark.parametrize("name", [None, "", False, 0, [], {}])
+def test_event_with_an_empty_name_is_dropped_and_the_others_are_stored(name: object) -> None:
+    [event] = decode({"batch": [{"event": name, "distinct_id": "a"}, {"event": "v", "distinct_id": "a"}]})
+
+    assert event.name == "v"
 
 
 def test_uuid_is_kept_and_a_missing_one_is_made() -> None:

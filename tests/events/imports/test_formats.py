@@ -236,6 +236,13 @@ def test_no_time_is_corrected() -> None:
         ({**AMPLITUDE, "user_id": None, "device_id": None}, "neither user_id nor device_id"),
         ({**SEGMENT, "userId": None, "anonymousId": None}, "neither userId nor anonymousId"),
         ({**SEGMENT, "event": None}, "names no event"),
+        ({**POSTHOG, "event": None}, "names no event"),
+        ({**POSTHOG, "event": ""}, "names no event"),
+        ({**MIXPANEL, "event": ""}, "names no event"),
+        (
+            {name: value for name, value in {"abacus": "event", **POSTHOG}.items() if name != "event"},
+            "the event name field",
+        ),
         (json.dumps(POSTHOG).encode("utf-8").replace(b"ann", b"\xff"), "not UTF-8"),
     ],
 )

@@ -30,7 +30,7 @@ from app.metrics.aggregation.funnel_by_day import FunnelProgress
 from app.metrics.aggregation.samples import SampleMath
 from app.metrics.aggregation.trend import TrendCounts
 from app.metrics.aggregation.value_sums import ValueCounts
-from app.metrics.counting import incremental as counting
+from app.metrics.counting import deltas
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.columns import FactColumns
@@ -158,7 +158,7 @@ async def test_incremental_counts_equal_recomputed_counts(
     history: list[Any],
     most_new: int,
 ) -> None:
-    monkeypatch.setattr(counting, "MAX_DELTA", most_new)
+    monkeypatch.setattr(deltas, "MAX_DELTA", most_new)
     await live_through(history, fact_queries, (await new_service(client, database)).project_id, database)
 
 
@@ -168,7 +168,7 @@ async def test_incremental_counts_equal_recomputed_counts(
 async def test_incremental_counts_of_groups_equal_recomputed_counts(
     client: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch, history: list[Any]
 ) -> None:
-    monkeypatch.setattr(counting, "MAX_DELTA", 5)
+    monkeypatch.setattr(deltas, "MAX_DELTA", 5)
     await live_through(history, group_fact_queries, (await new_service(client, database)).project_id, database)
 
 

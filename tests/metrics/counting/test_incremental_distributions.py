@@ -15,7 +15,7 @@ from app.common import limits
 from app.common.timestamps import to_microseconds
 from app.db.database import Database
 from app.db.models import Count
-from app.metrics.counting import incremental as counting
+from app.metrics.counting import deltas, incremental
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
 from app.metrics.facts.materializer import Materializer
@@ -112,8 +112,8 @@ async def test_incremental_caps_quantiles_and_breakdowns_equal_recomputed_ones(
     history: list[Any],
     most_new: int,
 ) -> None:
-    monkeypatch.setattr(counting, "MAX_DELTA", most_new)
-    monkeypatch.setattr(counting, "FACTS_AT_A_TIME", 6)
+    monkeypatch.setattr(deltas, "MAX_DELTA", most_new)
+    monkeypatch.setattr(incremental, "FACTS_AT_A_TIME", 6)
     await live_through(history, exposed_fact_queries, (await new_service(client, database)).project_id, database)
 
 

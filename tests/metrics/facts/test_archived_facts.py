@@ -7,11 +7,13 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
+from app.db import clickhouse_flags, clickhouse_schema
 from app.db.clickhouse import ClickHouse, ClickHouseUnavailable
+from app.db.clickhouse_schema import STEPS
 from app.db.database import Database
-from app.db.models import SeriesVariant
+from app.db.models import ClickHouseMigration, SeriesVariant
 from app.events.archive.archiver import EventArchiver
 from app.events.history import EventHistory
 from app.metrics.counting.service import FactService
@@ -82,12 +84,14 @@ happened = st.tuples(
 )
 
 
-@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("by_flags", [True, False])
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(happened=st.lists(happened, min_size=1, max_size=20), definitions=st.lists(definitions, min_size=1, max_size=3))
 async def test_facts_of_archived_events_are_those_of_the_matcher(
     client: httpx.AsyncClient,
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
+    by_flags: bool,
     happened: list[tuple[str, str]],
     definitions: list[SeriesDefinition],
 ) -> None:
@@ -97,6 +101,8 @@ async def test_facts_of_archived_events_are_those_of_the_matcher(
     expected = {one.digest: [match[:5] for match in SeriesMatcher(one).match(events)] for one in definitions}
     await archive(service, database)
     monkeypatch.setattr(clickhouse_materialization, "_MOST_UNSURE", 1e9)
+    if not by_flags:
+        monkeypatch.setattr(clickhouse_materialization, "is_flag_property", lambda _: False)
 
     ids = (await Materializer(database, direct_from=1).catch_up(service.project_id, definitions)).ids
 
@@ -160,6 +166,64 @@ async def test_more_combinations_than_are_listed_are_matched_in_python(
 
     assert [len(await kept_facts(database, ids[one.digest])) for one in (few, many)] == [9, 9]
     assert made == [9]
+
+
+async def test_events_that_were_archived_before_the_column_of_flags_make_the_same_facts(
+    service: Service, database: Database, there: ClickHouse, made: list[int]
+) -> None:
+    definition = SeriesDefinition((EventSource("visit", ANY),), "$feature/checkout", None)
+    await there.execute(f"ALTER TABLE {there.table('event')} DROP COLUMN {clickhouse_flags.COLUMN}")
+    await service.capture(*visits(9))
+    await archive(service, database)
+    async with database.write() as session:
+        await session.execute(delete(ClickHouseMigration).where(ClickHouseMigration.number == len(STEPS)))
+    await clickhouse_schema.migrate(database)
+    await service.capture(*visits(4, "control", "eve"))
+    await archive(service, database)
+    expected = [match[:5] for match in SeriesMatcher(definition).match(await history(service, database))]
+
+    [series_id] = (await Materializer(database, direct_from=1).catch_up(service.project_id, [definition])).ids.values()
+
+    assert await kept_facts(database, series_id) == expected
+    assert (len(expected), made) == (13, [13])
+
+
+async def test_flags_of_which_the_column_tells_too_little_are_read_from_the_properties(
+    service: Service, database: Database, made: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clickhouse_materialization, "_FEW", 2)
+    definition = SeriesDefinition((EventSource("visit", ANY),), "$feature/checkout", None)
+    await service.capture(*visits(5), *(event("visit", "dan", properties={"$feature/checkout": 7}) for _ in range(4)))
+    await archive(service, database)
+
+    [series_id] = (await Materializer(database, direct_from=1).catch_up(service.project_id, [definition])).ids.values()
+
+    assert [variant for *_, variant in await kept_facts(database, series_id)] == ["test"] * 5 + ["7"] * 4
+    assert made == [9]
+
+
+async def test_range_of_which_the_facts_could_not_be_made_is_smaller_the_next_time(
+    service: Service, database: Database, there: ClickHouse, made: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have taken longer than a statement may, as it would each time."""
+    monkeypatch.setattr(clickhouse_materialization, "_FIRST_RANGE", 16)
+    monkeypatch.setattr(clickhouse_materialization, "_SMALLEST_RANGE", 1)
+    monkeypatch.setattr(clickhouse_materialization, "_QUICK", 0.0)
+    definition = SeriesDefinition((EventSource("visit", ANY),), "$feature/checkout", None)
+    await service.capture(*visits(12))
+    await archive(service, database)
+    materializer = Materializer(database, direct_from=1)
+
+    async def slow(statement: str) -> object:
+        raise ClickHouseUnavailable(f"timeout exceeded: {statement}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(there, "rows", slow)
+        with pytest.raises(ClickHouseUnavailable):
+            await materializer.catch_up(service.project_id, [definition])
+    await materializer.catch_up(service.project_id, [definition])
+
+    assert (sum(made), max(made)) == (12, 4)
 
 
 async def test_facts_of_events_that_clickhouse_has_lost_are_made_of_those_in_postgresql(

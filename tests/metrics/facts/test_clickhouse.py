@@ -17,7 +17,7 @@ from app.common.errors import Unavailable
 from app.db.clickhouse import ClickHouse, ClickHouseUnavailable
 from app.db.database import Database
 from app.db.models import Fact, Series, utc_now
-from app.metrics.counting import incremental
+from app.metrics.counting import deltas, incremental
 from app.metrics.counting.service import FactService
 from app.metrics.facts import clickhouse_facts, clickhouse_inserts, moving
 from app.metrics.facts.materializer import Materializer
@@ -97,7 +97,7 @@ METRICS = [funnel(), fact_queries(30)[2]]
 async def test_incremental_counts_equal_recomputed_counts(
     client: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch, history: list[Any]
 ) -> None:
-    monkeypatch.setattr(incremental, "MAX_DELTA", 5)
+    monkeypatch.setattr(deltas, "MAX_DELTA", 5)
     monkeypatch.setattr(incremental, "FACTS_AT_ONCE", 2)
 
     await live_through(

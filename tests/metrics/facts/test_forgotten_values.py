@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from app.db.database import Database
-from app.metrics.counting.incremental import Counted, MetricCounter
+from app.metrics.counting.counted import Counted
+from app.metrics.counting.incremental import MetricCounter
 from app.metrics.counting.service import FactService
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.matching import Match

@@ -14,7 +14,6 @@ from app.common.json_text import append_members, storable_text, write_json
 from app.events.capture.decoding.clock import RequestClock, read_time
 from app.events.capture.decoding.visitors import Sender, read_visitor, without_traces
 from app.events.capture.decoding.wire import (
-    CAMPAIGN_PROPERTIES,
     ORIGIN_FIELDS,
     ParsedRequest,
     WireEvent,
@@ -29,6 +28,13 @@ from app.events.capture.decoding.wire import (
 )
 from app.events.uuids import derived_uuid, new_uuid, read_uuid
 from app.people.cookieless.visitors import COOKIELESS, Visitor
+from app.people.persons.origin import (
+    CAMPAIGN_PROPERTIES,
+    INITIAL_PROPERTIES,
+    NO_ORIGIN,
+    Origin,
+    initial_properties,
+)
 from app.people.properties import Properties
 from app.people.properties import read_properties as read_properties_of_person
 from app.sdk.bounded_structs import Json, Scalar
@@ -49,11 +55,9 @@ _NO_PROPERTIES: Properties = {}
 JsonDict = dict[str, Any]  # decoded properties: whatever JSON holds
 _decode_any: Any = msgspec.json.Decoder().decode  # whatever JSON holds
 
-# A person keeps the first value of each property of origin, and the latest campaign.
-_INITIAL_PROPERTIES = tuple(f"$initial_{field}" for field in ORIGIN_FIELDS.values())
 # A property has at most 25 bytes more as JSON than it was sent with: its name, and a number that is written at length.
-_NAMES_BYTES = sum(2 * len(name) + 50 for name in (*_INITIAL_PROPERTIES, *CAMPAIGN_PROPERTIES))
-_read_origin = attrgetter(*ORIGIN_FIELDS.values())  # which begin with the campaign
+_NAMES_BYTES = sum(2 * len(name) + 50 for name in (*INITIAL_PROPERTIES, *CAMPAIGN_PROPERTIES))
+_read_origin = attrgetter(*ORIGIN_FIELDS.values())
 
 
 class CapturedEvent(msgspec.Struct, frozen=True, gc=False):
@@ -69,8 +73,10 @@ class CapturedEvent(msgspec.Struct, frozen=True, gc=False):
         The other distinct id of an event that merges two (``$identify``, ``$create_alias``, ``$merge_dangerously``).
     is_merge_forced : bool
         Whether the event may merge two persons that are both identified.
-    campaign, origin : dict
-        Properties of the person that the event's own properties give: the latest, and the first.
+    campaign : dict
+        Properties of the person that the event's own properties give: the latest campaign.
+    sent_origin : tuple
+        Where the event says that the person came from: ``origin`` is made of it where it is asked for.
     sent_set, sent_set_once, sent_unset : msgspec.Raw or UNSET
         The JSON of properties of the person that the client sent. It is decoded when it is asked for, so that a request
         is never decoded as a whole.
@@ -97,7 +103,7 @@ class CapturedEvent(msgspec.Struct, frozen=True, gc=False):
     alias: str | None
     is_merge_forced: bool
     campaign: Properties
-    origin: Properties
+    sent_origin: Origin
     sent_set: Json
     sent_set_once: Json
     sent_unset: Json
@@ -115,6 +121,11 @@ class CapturedEvent(msgspec.Struct, frozen=True, gc=False):
         return self.campaign if isinstance(sent, UnsetType) else {**_read_sent(sent), **self.campaign}
 
     @property
+    def origin(self) -> Properties:
+        """The properties that the person gets from the event's own ones, unless it has them."""
+        return initial_properties(self.sent_origin)
+
+    @property
     def set_once(self) -> Properties:
         """The properties that the person gets unless it has them."""
         sent = self.sent_set_once
@@ -130,7 +141,7 @@ class CapturedEvent(msgspec.Struct, frozen=True, gc=False):
     def origin_bytes(self) -> int:
         """A bound on the size of ``campaign`` and ``origin`` as JSON: both are written anew."""
         text = self.properties
-        return _NAMES_BYTES + 2 * len(text) * (1 if text.isascii() else _MAX_CHARACTER_BYTES) if self.origin else 0
+        return _NAMES_BYTES + 2 * len(text) * (1 if text.isascii() else _MAX_CHARACTER_BYTES) if self.sent_origin else 0
 
 
 def read_events(request: ParsedRequest, clock: RequestClock, sender: Sender) -> Iterator[CapturedEvent]:
@@ -205,10 +216,11 @@ def read_event(event: WireEvent, clock: RequestClock, sender: Sender) -> Capture
         visitor = read_visitor(text, sender) if distinct_id == COOKIELESS else None
         text, alias, address = without_traces(text), None, None
     writes_profile = known.writes_profile is not False
-    person_bytes, origin, campaign = 0, _NO_PROPERTIES, _NO_PROPERTIES
+    person_bytes, origin, campaign = 0, NO_ORIGIN, _NO_PROPERTIES
     if writes_profile:
-        if origin := _without_absent(_INITIAL_PROPERTIES, sent := _read_origin(known)):
-            campaign = _without_absent(CAMPAIGN_PROPERTIES, sent[: len(CAMPAIGN_PROPERTIES)])
+        sent = _read_origin(known)
+        if sent.count(None) < len(sent):
+            origin, campaign = sent, _read_campaign(sent[: len(CAMPAIGN_PROPERTIES)])
         if known.set or known.set_once or known.unset:
             person_bytes = sum(len(sent) for sent in (known.set, known.set_once, known.unset) if sent)
     else:
@@ -236,10 +248,10 @@ def read_event(event: WireEvent, clock: RequestClock, sender: Sender) -> Capture
     )
 
 
-def _without_absent(names: Sequence[str], values: Sequence[Scalar]) -> Properties:
+def _read_campaign(values: Sequence[Scalar]) -> Properties:
     if values.count(None) == len(values):  # most events have no campaign
         return _NO_PROPERTIES
-    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+    return {name: value for name, value in zip(CAMPAIGN_PROPERTIES, values, strict=True) if value is not None}
 
 
 def _check_snapshot(known: WireProperties) -> None:

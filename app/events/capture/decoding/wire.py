@@ -15,22 +15,12 @@ from app.common import lenient_json, limits
 from app.common.errors import PayloadTooLarge, ValidationFailed
 from app.common.json_repair import is_utf8, repair
 from app.common.json_text import write_json
+from app.people.persons.origin import ORIGIN_PROPERTIES
 from app.people.properties import check_values
 from app.sdk.bounded_structs import BoundedDecoder, FieldTooLargeError, Json, Scalar, is_sent
 
-CAMPAIGN_PROPERTIES = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term", "gclid", "fbclid")
-_VISIT_PROPERTIES = (
-    "$browser",
-    "$browser_version",
-    "$device_type",
-    "$current_url",
-    "$pathname",
-    "$os",
-    "$referring_domain",
-    "$referrer",
-)
 # The properties that say where a person came from, and the fields of `WireProperties` that hold them.
-ORIGIN_FIELDS = {name: name.removeprefix("$") for name in (*CAMPAIGN_PROPERTIES, *_VISIT_PROPERTIES)}
+ORIGIN_FIELDS = {name: name.removeprefix("$") for name in ORIGIN_PROPERTIES}
 _EXPLAINED_BYTES = 64 * 1024
 _COUNTED_BYTES = 256 * 1024
 
