@@ -64,6 +64,7 @@ PURE = (
     "app.activity_log.changes",
     "app.people.properties",
     "app.people.persons.identity",
+    "app.people.persons.origin",
     "app.people.cookieless.visitors",
     "app.people.cohorts.criteria",
     "app.people.cohorts.matching",
