@@ -18,6 +18,7 @@ from app.analysis.router import router as analysis_router
 from app.common import limits
 from app.common.body_budget import BodyBudget
 from app.common.byte_budget import ByteBudget
+from app.common.large_blocks import return_large_blocks
 from app.db.database import Database
 from app.events.actions.router import router as actions_router
 from app.events.capture.router import router as capture_router
@@ -78,7 +79,7 @@ from app.operations.maintenance.archiving import ArchiveScheduler
 from app.operations.maintenance.router import router as erasure_router
 from app.operations.maintenance.scheduler import MaintenanceScheduler
 from app.operations.maintenance.wiring import build_maintenance
-from app.operations.memory_tuning import return_large_blocks, start_threads_with_small_stacks
+from app.operations.memory_tuning import start_threads_with_small_stacks
 from app.operations.pool_sampling import keep_sampling
 from app.operations.prometheus_endpoint import router as metrics_router
 from app.pages import rendering

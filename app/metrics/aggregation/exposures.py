@@ -16,6 +16,9 @@ from app.metrics.facts.columns import FactColumns
 # Odd numbers without a pattern in their bits: products of neighbors are far apart.
 _ODD, _OTHER_ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
+# A table of hashes has at least eight places, two to the power of this, for each row: few are shared by chance.
+_SPARE_BITS = 3
+
 ReadLedgers: TypeAlias = Callable[[FactColumns], tuple[Ledger, Ledger, Ledger]]
 
 
@@ -149,15 +152,21 @@ def evaluations(facts: FactColumns) -> FactColumns:
 
 
 def _possible_repeats(facts: FactColumns) -> NDArray[np.intp]:
-    """Return the rows that may agree with another one in person, moment and variant: those with equal hashes.
+    """Return the rows that may agree with another one in person, moment and variant: those that share a place.
 
-    Sorting hashes costs a fifth of sorting by three columns, and leaves few rows to sort by those.
+    Each row puts its number into a place of a table, by a hash. Where another row is found there afterwards, the place
+    is shared. That costs a tenth of sorting, and leaves few rows to sort.
     """
     hashes = facts.actor.astype(np.uint64) * _ODD ^ facts.time.astype(np.uint64) * _OTHER_ODD
-    hashes ^= facts.variant.astype(np.uint64)
-    ordered = np.sort(hashes)
-    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    return np.flatnonzero(np.isin(hashes, repeated)) if len(repeated) else np.empty(0, np.intp)
+    hashes = (hashes ^ facts.variant.astype(np.uint64)) * _ODD
+    bits = len(facts).bit_length() + _SPARE_BITS
+    place = (hashes >> np.uint64(64 - bits)).astype(np.intp)
+    rows = np.arange(len(facts), dtype=np.int32)
+    last = np.empty(2**bits, dtype=np.int32)
+    last[place] = rows
+    is_shared = np.zeros(2**bits, dtype=np.bool_)
+    is_shared[place[last[place] != rows]] = True
+    return np.flatnonzero(is_shared[place])
 
 
 def _persons_of(facts: FactColumns, variants: Sequence[int]) -> NDArray[np.int64]:

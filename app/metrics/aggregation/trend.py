@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.metrics.aggregation.calendar import Ticks, always
 from app.metrics.aggregation.counts import BucketedCounts
-from app.metrics.aggregation.numbering import first_of, numbered
+from app.metrics.aggregation.numbering import lowest_of_each
 from app.metrics.facts.columns import NO_VARIANT, FactColumns
 
 Math: TypeAlias = Literal[
@@ -107,14 +107,14 @@ def aggregate_trend(facts: FactColumns, ticks: Ticks, math: Math, variant_count:
     numeric property or the numbers of events of the bucket's actors; quantiles interpolate linearly at ``q * (n - 1)``.
     """
     events = np.bincount(facts.variant, minlength=variant_count + 2)
+    shape = (variant_count, len(ticks))
+    if math == "dau":
+        return TrendCounts(_first_appearances(facts, ticks, variant_count).astype(np.float64), events)
     known = (facts.variant > NO_VARIANT) & (facts.variant <= variant_count)
     slot = facts.variant[known].astype(np.int64) - 1
     cell = slot * len(ticks) + ticks.bucket(facts.time[known])
-    shape = (variant_count, len(ticks))
     if math == "total":
         values = np.bincount(cell, minlength=variant_count * len(ticks)).astype(np.float64)
-    elif math == "dau":
-        values = _first_appearances(facts, ticks, variant_count).astype(np.float64)
     elif math.endswith(_PER_ACTOR):
         pairs, counts = np.unique(np.stack((cell, facts.actor[known])), axis=1, return_counts=True)
         values = _reduce(pairs[0], counts.astype(np.float64), math.removesuffix(_PER_ACTOR), len(ticks) * variant_count)
@@ -135,8 +135,8 @@ def _first_appearances(facts: FactColumns, ticks: Ticks, variant_count: int) -> 
     firsts = np.zeros((variant_count, len(ticks)), dtype=np.int64)
     for slot in range(variant_count):
         rows = np.flatnonzero(facts.variant == slot + 1)
-        actors, number = numbered(facts.actor[rows])
-        firsts[slot] = np.bincount(ticks.bucket(first_of(number, facts.time[rows], len(actors))), minlength=len(ticks))
+        first = lowest_of_each(facts.actor[rows], facts.time[rows])
+        firsts[slot] = np.bincount(ticks.bucket(first), minlength=len(ticks))
     return firsts
 
 

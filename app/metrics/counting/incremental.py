@@ -32,7 +32,7 @@ from app.people.persons.repository import PersonRepository
 
 logger = logging.getLogger("abacus")
 
-FACTS_AT_A_TIME = 50_000
+FACTS_AT_A_TIME = 100_000
 # Where a store reads ranges of actors, a range has about this many facts: all of them are in memory.
 FACTS_AT_ONCE = 2_000_000
 # Microseconds by which the clocks of processes that share a database may differ.

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.common import limits
 from app.common.errors import ValidationFailed
+from app.common.large_blocks import large_blocks_kept
 from app.common.pieces import work_off
 from app.common.time_slices import TimeSlices
 from app.common.timestamps import from_microseconds
@@ -226,14 +227,17 @@ class FactService:
         *,
         is_forced: bool,
     ) -> dict[int, Counted[CountsT]]:
-        """Count every fact of metrics. PostgreSQL reads those of two at a time where a slot is free."""
+        """Count every fact of metrics, those of two at a time where a slot is free."""
+        if not metrics:
+            return {}
         counted: dict[int, Counted[CountsT]] = {}
 
         async def count(place: int) -> None:
             counted[place] = await self._recompute(metrics[place], series, reads, is_forced=is_forced)
 
-        helpers = 0 if self._database.is_sqlite else min(1, len(metrics) - 1)
-        with self._database.aggregation_slots.spare_slots(self._project_id, helpers) as spare:
+        helpers = min(1, len(metrics) - 1)
+        spare_slots = self._database.aggregation_slots.spare_slots(self._project_id, helpers)
+        with large_blocks_kept(), spare_slots as spare:
             await work_off([functools.partial(count, place) for place in metrics], 1 + spare)
         return counted
 

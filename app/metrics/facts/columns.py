@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ WITHOUT_VALUES: Set[Column] = frozenset({"actor", "sequence"})
 # From one actor to another one, without the latter.
 ActorRange: TypeAlias = tuple[int, int]
 EVERYONE: ActorRange = (-(2**63), 2**63 - 1)
+
+Number = TypeVar("Number", np.int64, np.float64)
 
 NO_VARIANT = 0
 NO_ACTOR = 0  # the actor of events without the actor property, where actors are not persons
@@ -53,7 +55,16 @@ class FactColumns:
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> "FactColumns":
         """Return the rows that a mask, an index or a slice selects."""
-        return FactColumns(self.actor[rows], self.time[rows], self.variant[rows], self.value[rows], self.sequence[rows])
+        if not isinstance(rows, slice) and rows.dtype == np.bool_:
+            rows = np.flatnonzero(rows)  # once for all columns
+        time = self.time[rows]
+        return FactColumns(
+            _selected(self.actor, rows, len(time)),
+            time,
+            self.variant[rows],
+            _selected(self.value, rows, len(time)),
+            _selected(self.sequence, rows, len(time)),
+        )
 
     def with_actor(self) -> "FactColumns":
         """Return the facts that have an actor."""
@@ -83,6 +94,20 @@ class FactColumns:
             is_there = place < len(ordered)
             is_there[is_there] = ordered[place[is_there]] == piece.sequence[is_there]
             yield self.select(order[place[is_there]])
+
+
+def placeholders(value: Number, count: int) -> NDArray[Number]:
+    """Return a column that was not read: one value, which takes the memory of one row."""
+    return np.broadcast_to(np.asarray(value), count)
+
+
+def _selected(
+    column: NDArray[Number], rows: NDArray[np.bool_] | NDArray[np.intp] | slice, count: int
+) -> NDArray[Number]:
+    """Return some rows of a column; of one that was not read, as many placeholders."""
+    if column.strides == (0,) and len(column):
+        return placeholders(column[0], count)
+    return column[rows]
 
 
 _NONE = FactColumns(

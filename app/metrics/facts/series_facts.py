@@ -1,7 +1,8 @@
 """Facts of series, read as columns."""
 
+import asyncio
 import functools
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ from app.metrics.facts.columns import (
     Column,
     FactColumns,
     concatenate,
+    placeholders,
 )
 from app.metrics.facts.matching import NO_NUMBER
 
@@ -40,6 +42,12 @@ _SOURCES: Mapping[Column, InstrumentedAttribute[Any]] = {
     "actor": Fact.person_id,
     "sequence": Fact.sequence,
 }
+
+
+# SQLite reads many facts in ranges of sequence numbers, in whose order they are, because they are in memory as text.
+_FIRST_WIDTH, _GREATEST_WIDTH = 2**17, 2**21
+_FACTS_OF_A_RANGE = 2**17
+_GROWTH = 16  # of a width from one range to the next, at most
 
 
 class Code(NamedTuple):
@@ -51,10 +59,9 @@ class Code(NamedTuple):
 
 
 _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
-    "since": (Fact.time >= bindparam("since"), Fact.sequence <= bindparam("mark")),
+    "since": (Fact.time >= bindparam("since"),),
     "of a range": (
         Fact.time >= bindparam("since"),
-        Fact.sequence <= bindparam("mark"),
         Fact.person_id >= bindparam("first"),
         Fact.person_id < bindparam("end"),
     ),
@@ -64,7 +71,7 @@ _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
         Fact.sequence <= bindparam("mark"),
         Fact.person_id.in_(bindparam("persons", expanding=True)),
     ),
-    "between": (Fact.time >= bindparam("since"), Fact.time < bindparam("before"), Fact.sequence <= bindparam("mark")),
+    "between": (Fact.time >= bindparam("since"), Fact.time < bindparam("before")),
     "of events": (Fact.sequence.in_(bindparam("sequences", expanding=True)),),
 }
 
@@ -80,28 +87,31 @@ def _select(columns: Set[Column], dialect_name: str) -> Select[*tuple[Any, ...]]
     return named.add_columns(value_column(dialect_name)) if "value" in columns else named
 
 
-# Those that read many facts, and not only what is new.
-_WHOLE = frozenset({"since", "of a range", "between"})
-
-
 @functools.lru_cache(maxsize=256)
 def _whole_query(
-    choice: str, columns: Set[Column], codes: Sequence[Code], other: int, dialect_name: str, *, are_several: bool
+    choice: str, columns: Set[Column], codes: Sequence[Code], other: int, dialect_name: str
 ) -> Select[*tuple[Any, ...]]:
-    """Return the statement that reads facts. Time and variant share a column, because each column costs time.
+    """Return the statement that reads many facts of one series, and not only what is new.
 
-    A flag has at most a hundred variants; a time in the year 2200 leaves room for a thousand.
+    Time and variant share a column, because each column costs time. A flag has at most a hundred variants; a time in
+    the year 2200 leaves room for a thousand.
     """
-    if are_several:
-        known = [((Fact.series_id == one.series_id) & (Fact.variant == one.code), one.number) for one in codes]
-        number = case((Fact.variant == 0, NO_VARIANT), *known, else_=other)
-    else:  # databases compare one number faster
-        number = case({0: NO_VARIANT} | {one.code: one.number for one in codes}, value=Fact.variant, else_=other)
-    moment = type_coerce(Fact.time * (other + 1) + number, BigInteger).label("moment")
+    number = case({0: NO_VARIANT} | {one.code: one.number for one in codes}, value=Fact.variant, else_=other)
+    moment = type_coerce(Fact.time * 2 ** other.bit_length() + number, BigInteger).label("moment")
     query = _select(columns, dialect_name).add_columns(moment)
-    if are_several:
-        query = query.add_columns(Fact.series_id)
-    return query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
+    query = query.where(Fact.series_id == bindparam("series"), *_CHOICES[choice], Fact.sequence <= bindparam("mark"))
+    return query.where(Fact.sequence >= bindparam("lowest")) if dialect_name == "sqlite" else query
+
+
+@functools.cache
+def _bounds_query() -> Select[*tuple[Any, ...]]:
+    """Return the query of the first and last sequence numbers of a series in SQLite, each from an end of the index."""
+    between = (Fact.sequence >= bindparam("lowest"), Fact.sequence <= bindparam("mark"))
+    ends = [
+        select(end(Fact.sequence)).where(Fact.series_id == bindparam("series"), *between).scalar_subquery()
+        for end in (func.min, func.max)
+    ]
+    return select(*ends)
 
 
 @functools.lru_cache(maxsize=64)
@@ -142,7 +152,7 @@ class SeriesFacts:
         self._session = session
         self._dialect = session.get_bind().dialect.name
         self._series_ids = series_ids
-        self._columns = columns
+        self._columns = frozenset(columns)
         self._variants = variants
         self._other = len(variants) + 1
         self._codes: tuple[Code, ...] | None = None
@@ -156,12 +166,12 @@ class SeriesFacts:
         """Return the facts of some actors up to the high-water mark that happened at or after a moment."""
         bound = {"since": moment, "mark": high_water_mark}
         if actors == EVERYONE:
-            return await self._read("since", bound)
-        return await self._read("of a range", {**bound, "first": actors[0], "end": actors[1]})
+            return await self._read_whole("since", bound)
+        return await self._read_whole("of a range", {**bound, "first": actors[0], "end": actors[1]})
 
     async def between(self, moment: int, end: int, high_water_mark: int) -> list[FactColumns]:
         """Return those of the facts that ``since`` returns that happened before another moment."""
-        return await self._read("between", {"since": moment, "before": end, "mark": high_water_mark})
+        return await self._read_whole("between", {"since": moment, "before": end, "mark": high_water_mark})
 
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         """Return the facts of events after the watermark, up to the high-water mark: at most `limit` in all series."""
@@ -194,22 +204,53 @@ class SeriesFacts:
             [(self._bulk_until,)] = await fetch_within(self._session, _bulk_query(self._dialect), numbers)
         return (self._bulk_until or 0) <= after
 
+    async def _read_whole(self, choice: str, numbers: Mapping[str, int]) -> list[FactColumns]:
+        """Read any number of facts, a series at a time."""
+        found = {one: await self._read_series(one, choice, numbers) for one in dict.fromkeys(self._series_ids)}
+        return [found[series_id] for series_id in self._series_ids]
+
+    async def _read_series(self, series_id: int, choice: str, numbers: Mapping[str, int]) -> FactColumns:
+        codes = tuple(one for one in await self._find_codes() if one.series_id == series_id)
+        query = _whole_query(choice, self._columns, codes, self._other, self._dialect)
+        if self._dialect == "postgresql":
+            parts = [await read_columns(self._session, query, {"series": series_id, **numbers})]
+        else:
+            parts = [part async for part in self._ranges_of(series_id, query, numbers)]
+        return await asyncio.to_thread(lambda: self._as_facts(series_id, _concatenated(parts)))
+
+    async def _ranges_of(
+        self, series_id: int, query: Select[*tuple[Any, ...]], numbers: Mapping[str, int]
+    ) -> AsyncIterator[Columns]:
+        """Yield the facts of one series in SQLite, in ranges as wide as those before suggest; at least one."""
+        width = _FIRST_WIDTH
+        first, last = await self._bounds(series_id, 0, numbers["mark"])
+        while True:
+            # The end takes the place of the mark: SQLite would look for one of two ends only, and that may be the mark.
+            bounds = {"series": series_id, "lowest": first, "mark": min(first + width - 1, last)}
+            found = await read_columns(self._session, query, {**numbers, **bounds})
+            yield found
+            first, count = first + width, len(found["moment"])
+            width = min(int(width * min(_GROWTH, _FACTS_OF_A_RANGE / max(1, count))) or 1, _GREATEST_WIDTH)
+            if not count and first <= last:  # there may be a long gap
+                first, last = await self._bounds(series_id, first, last)
+            if first > last:
+                return
+
+    async def _bounds(self, series_id: int, lowest: int, mark: int) -> tuple[int, int]:
+        """Return the first and last sequence numbers of a series between two others; (1, 0) where it has none."""
+        bound = {"series": series_id, "lowest": lowest, "mark": mark}
+        [(first, last)] = await fetch_within(self._session, _bounds_query(), bound)
+        return (1, 0) if first is None else (first, last)
+
     async def _read(
         self, choice: str, numbers: Mapping[str, int | Sequence[int]], *, are_appended: bool = False
     ) -> list[FactColumns]:
-        """Read the facts of all series in one statement: a round trip costs more than the rows."""
+        """Read some facts of all series in one statement: a round trip costs more than the rows."""
         distinct = list(dict.fromkeys(self._series_ids))
-        if self._codes is None:
-            self._codes = await find_codes(self._session, distinct, self._variants)
-        are_several = len(distinct) > 1
-        if choice in _WHOLE:
-            query = _whole_query(
-                choice, self._columns, self._codes, self._other, self._dialect, are_several=are_several
-            )
-        else:
-            query = _query(choice, frozenset(self._columns), self._dialect, are_appended=are_appended)
+        await self._find_codes()
+        query = _query(choice, self._columns, self._dialect, are_appended=are_appended)
         together = await read_columns(self._session, query, {"series": distinct, **numbers})
-        if not are_several:
+        if len(distinct) == 1:
             found = {distinct[0]: self._as_facts(distinct[0], together)}
         else:
             of = {one: together["series_id"] == one for one in distinct}
@@ -219,18 +260,27 @@ class SeriesFacts:
             }
         return [found[series_id] for series_id in self._series_ids]
 
+    async def _find_codes(self) -> tuple[Code, ...]:
+        if self._codes is None:
+            self._codes = await find_codes(self._session, list(dict.fromkeys(self._series_ids)), self._variants)
+        return self._codes
+
     def _as_facts(self, series_id: int, columns: Columns) -> FactColumns:
         if "moment" in columns:
-            time, number = np.divmod(columns["moment"], self._other + 1)
+            moment, bits = columns["moment"].astype(np.int64, copy=False), self._other.bit_length()
+            time = moment >> bits
+            number = (moment & (2**bits - 1)).astype(np.int32)
         else:
-            time, number = columns["time"], self._numbers_of(series_id, columns["variant"].astype(np.int32))
-        nothing = np.broadcast_to(np.int64(0), time.shape)
-        value = columns.get("value", np.broadcast_to(np.nan, time.shape))
+            time = columns["time"].astype(np.int64, copy=False)
+            number = self._numbers_of(series_id, columns["variant"].astype(np.int32, copy=False))
+        nothing, value = placeholders(np.int64(0), len(time)), columns.get("value")
         return FactColumns(
             actor=columns.get("person_id", nothing).astype(np.int64, copy=False),
-            time=time.astype(np.int64, copy=False),
-            variant=number.astype(np.int32),
-            value=np.where(value == NO_NUMBER, np.nan, value) if "value" in columns else value,
+            time=time,
+            variant=number,
+            value=placeholders(np.float64(np.nan), len(time))
+            if value is None
+            else np.where(value == NO_NUMBER, np.nan, value),
             sequence=columns.get("sequence", nothing).astype(np.int64, copy=False),
         )
 
@@ -241,6 +291,12 @@ class SeriesFacts:
         numbers[0] = NO_VARIANT
         numbers[list(known)] = list(known.values())
         return numbers[np.minimum(codes, len(numbers) - 1)]
+
+
+def _concatenated(parts: Sequence[Columns]) -> Columns:
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 async def find_codes(session: AsyncSession, series_ids: Sequence[int], variants: Sequence[str]) -> tuple[Code, ...]:
