@@ -10,7 +10,7 @@ _SMALL_BATCH: Final = 20_000  # events, which take a processor a fraction of a s
 _LARGE_BATCH: Final = 100_000
 _BUSY: Final = 50.0  # events stored in a second: fewer lose nothing to a copy at full speed
 _REST: Final = 4.0  # times as long as a batch took
-# Seconds. A batch that takes minutes waits for ClickHouse: other projects, and what is left, need not wait four times that.
+# Seconds. A batch that takes minutes waits for ClickHouse: other projects need not wait four times that.
 _LONGEST_REST: Final = 30.0
 # Seconds. Less tells nothing about a rate: events are stored in batches, and projects without any take milliseconds.
 _SHORTEST_LOOK: Final = 1.0
