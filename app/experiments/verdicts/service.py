@@ -81,8 +81,10 @@ class VerdictUpkeep:
                 raise
             # Which says nothing about the experiment.
             logger.debug("the verdict on experiment %d is left as it is: %s", experiment.id, error)
-            # A first count goes on by itself, and the verdict is wanted soon after it is done.
-            if is_late and self._progress.done(self._project_id) <= done:
+            if self._progress.done(self._project_id) > done:
+                # A first count goes on by itself, and the verdict is wanted soon after it is done.
+                self._failures.forget(experiment.id, state)
+            elif is_late:
                 self._failures.note(experiment.id, _VERDICT, state, str(error))
             async with self._database.write(durable=False) as session:
                 await VerdictRepository(session, self._project_id).put_off(experiment.id, now, _due(now))
