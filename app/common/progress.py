@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 
 class Progress:
@@ -44,6 +44,13 @@ class Progress:
 
     def percent(self, owner: Hashable) -> int | None:
         """Return how much of an owner's measured work is done, rounded down; None where none is under way."""
-        parts = [part for one, found in self._measured.values() if one == owner for part in found.values()]
+        parts = self._parts(owner)
         total = sum(total for _, total in parts)
         return sum(min(part) for part in parts) * 100 // total if total else None
+
+    def done(self, owner: Hashable) -> int:
+        """Return how far an owner's measured work is, which only grows while it is under way; 0 where none is."""
+        return sum(done for done, _ in self._parts(owner))
+
+    def _parts(self, owner: Hashable) -> Sequence[tuple[int, int]]:
+        return [part for one, found in self._measured.values() if one == owner for part in found.values()]

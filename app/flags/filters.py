@@ -136,8 +136,12 @@ def variants_of(filters: JsonDict) -> list[JsonDict]:
 
 
 def plan_variants(parameters: JsonDict | None, variants: Sequence[JsonDict]) -> JsonDict | None:
-    """Return the parameters of an experiment with other variants planned, if it planned any."""
-    if not parameters or not parameters.get(PLANNED_VARIANTS):
+    """Return the parameters of an experiment with other variants planned, if it planned any and may plan these.
+
+    More variants than may be planned, and those without a control, could neither be sent back nor copied.
+    """
+    may_be_planned = len(variants) <= MAX_VARIANTS and any(variant.get("key") == CONTROL for variant in variants)
+    if not parameters or not parameters.get(PLANNED_VARIANTS) or not may_be_planned:
         return parameters
     return {**parameters, PLANNED_VARIANTS: [*variants]}
 

@@ -12,7 +12,7 @@ _LONGEST_PAUSE: Final = 3600.0
 
 @dataclass(frozen=True)
 class Failure:
-    """A metric that failed a number of times in a row."""
+    """A metric, or a verdict, that failed a number of times in a row."""
 
     metric_id: str
     detail: str
@@ -25,14 +25,14 @@ class Failure:
 
 
 class CountingFailures:
-    """The failures of this process, by experiment and by the digest of the fact query."""
+    """The failures of this process, by experiment and by what was tried: the digest of a fact query, say."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._failures: dict[int, dict[str, Failure]] = {}
 
     def is_due(self, experiment_id: int, digest: str) -> bool:
-        """Whether a metric is to be counted, or waits for its next attempt."""
+        """Whether something is to be tried, or waits for its next attempt."""
         failure = self._failures.get(experiment_id, {}).get(digest)
         return failure is None or self._clock() >= failure.retry_at
 

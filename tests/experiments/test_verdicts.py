@@ -4,9 +4,11 @@ import datetime as dt
 from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import pytest
 
 from app.common.errors import StillCounting
+from app.db.clickhouse import ClickHouseUnavailable
 from app.db.database import Database
 from app.db.models import utc_now
 from app.experiments.scorecard.service import ScorecardService
@@ -158,15 +160,18 @@ async def test_verdict_from_before_the_end_is_followed_until_one_from_after_it(
     assert early["decided_at"] < ended["end_date"] < (await service.read(path))["verdict"]["decided_at"]
 
 
+@pytest.mark.parametrize(
+    "failure", [TimeoutError(), asyncpg.QueryCanceledError("timeout")], ids=["in time", "by the database"]
+)
 async def test_an_ended_experiment_that_cannot_be_counted_in_time_waits_longer_each_time(
-    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     ended = await clear_win(service, end_date=(utc_now() - dt.timedelta(days=10)).isoformat())
     now, materializer = SimpleNamespace(seconds=0.0), Materializer(database)
     materializer.verdict_failures = CountingFailures(clock=lambda: now.seconds)
 
     async def fail(*_: object) -> None:
-        raise TimeoutError
+        raise failure
 
     looked = []
     with monkeypatch.context() as patch:
@@ -180,6 +185,67 @@ async def test_an_ended_experiment_that_cannot_be_counted_in_time_waits_longer_e
     assert looked == [0, 10, 20, 81, 202]
     assert await form_verdicts(database, service, materializer=materializer) == 1
     assert (await service.read(f"/experiments/{ended['id']}/"))["verdict"]["recommendation"] == "ship"
+
+
+async def test_long_first_count_has_its_verdict_soon_after_it_is_done(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await clear_win(service)
+    now, materializer = SimpleNamespace(seconds=0.0), Materializer(database)
+    materializer.verdict_failures = CountingFailures(clock=lambda: now.seconds)
+
+    async def go_on(*_: object) -> None:
+        materializer.progress.reach(service.project_id, "facts", int(now.seconds))
+        raise TimeoutError
+
+    with monkeypatch.context() as patch, materializer.progress.measuring(service.project_id, {"facts": (0, 900)}):
+        patch.setattr(ScorecardService, "decision", go_on)
+        looked = [
+            await form_verdicts(database, service, materializer=materializer) for _ in range(2)
+        ]  # others come first
+        for seconds in range(30, 900, 30):
+            now.seconds = seconds
+            looked.append(await form_verdicts(database, service, materializer=materializer))
+        looked.append(await form_verdicts(database, service, materializer=materializer))  # which gets no further
+    assert set(looked) == {1}
+    assert [await form_verdicts(database, service, materializer=materializer) for _ in range(2)] == [1, 0]
+
+
+async def test_change_of_an_experiment_ends_the_wait_for_its_verdict(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = await clear_win(service)
+    materializer = Materializer(database)
+    materializer.verdict_failures = CountingFailures(clock=lambda: 0.0)
+
+    async def fail(*_: object) -> None:
+        raise TimeoutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ScorecardService, "decision", fail)
+        looked = [await form_verdicts(database, service, materializer=materializer) for _ in range(4)]
+    await service.patch(f"/experiments/{ended['id']}/", {"description": "With a lighter metric."})
+
+    assert looked == [1, 1, 1, 0]
+    assert await form_verdicts(database, service, materializer=materializer) == 1
+
+
+async def test_outage_does_not_delay_the_verdict_after_it(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await clear_win(service)
+    materializer = Materializer(database)
+
+    async def fail(*_: object) -> None:
+        raise ClickHouseUnavailable("refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ScorecardService, "decision", fail)
+        looked = [await form_verdicts(database, service, materializer=materializer) for _ in range(5)]
+
+    assert looked == [1] * 5
+    assert not caplog.records  # it is reported elsewhere, and no fault of the program
+    assert [await form_verdicts(database, service, materializer=materializer) for _ in range(2)] == [1, 0]
 
 
 async def test_changed_shared_metric_changes_the_verdict_on_what_has_ended_long_ago(

@@ -203,6 +203,34 @@ async def test_an_experiment_that_has_not_started_plans_the_variants_that_its_fl
     ]
 
 
+@pytest.mark.parametrize(
+    "unplannable",
+    [
+        [{"key": key, "rollout_percentage": 50} for key in ("blue", "green")],
+        [{"key": key, "rollout_percentage": 5} for key in ("control", *map(str, range(19)))],
+        [],
+    ],
+    ids=["no control", "too many", "none"],
+)
+async def test_a_draft_keeps_its_plan_where_the_variants_of_its_flag_could_not_be_planned(
+    service: Service, unplannable: list[Json]
+) -> None:
+    planned = {"feature_flag_variants": DEFAULT_VARIANTS}
+    draft = await service.create_experiment(start_date=None, end_date=None, parameters=planned)
+    path = f"/experiments/{draft['id']}/"
+    flag = await service.read(f"/feature_flags/{draft['feature_flag']}/")
+
+    await patched(service, flag, filters={**flag["filters"], "multivariate": {"variants": unplannable}})
+    kept = (await service.read(path))["parameters"]
+    changed = await service.patch(path, {"parameters": {**kept, "minimum_detectable_effect": 10}})
+    copied = await service.post(f"{path}duplicate/", {})
+    await patched(service, flag, filters={**flag["filters"], "multivariate": {"variants": RENAMED}})
+
+    assert (changed.status_code, copied.status_code) == (200, 201), (changed.text, copied.text)
+    assert kept == planned
+    assert (await service.read(path))["parameters"]["feature_flag_variants"] == RENAMED
+
+
 @pytest.mark.each_database
 async def test_changes_of_a_draft_and_of_its_flag_at_the_same_time_do_not_wait_for_each_other(service: Service) -> None:
     draft = await service.create_experiment(

@@ -10,6 +10,10 @@ _SMALL_BATCH: Final = 20_000  # events, which take a processor a fraction of a s
 _LARGE_BATCH: Final = 100_000
 _BUSY: Final = 50.0  # events stored in a second: fewer lose nothing to a copy at full speed
 _REST: Final = 4.0  # times as long as a batch took
+# Seconds. A batch that takes minutes waits for ClickHouse: other projects need not wait four times that.
+_LONGEST_REST: Final = 30.0
+# Seconds. Less tells nothing about a rate: events are stored in batches, and projects without any take milliseconds.
+_SHORTEST_LOOK: Final = 1.0
 _FAR_BEHIND: Final = 2_000_000  # events that are to be copied
 _LEAD: Final = 1.25  # events copied, of those stored meanwhile, so that a backlog shrinks
 
@@ -42,10 +46,10 @@ class ArchivePace:
         return self._rate > _BUSY
 
     def look(self, highest: int) -> None:
-        """Take note of the highest sequence number of all events."""
+        """Take note of the highest sequence number of all events, unless that was done just before."""
         now = self.clock()
         if self._looked_at is not None:
-            if now <= self._looked_at:
+            if now - self._looked_at < _SHORTEST_LOOK:
                 return
             self._rate = max(0, highest - self._highest) / (now - self._looked_at)
         self._looked_at, self._highest = now, highest
@@ -57,7 +61,7 @@ class ArchivePace:
         """
         if not self._is_busy:
             return
-        rest = _REST * seconds
+        rest = min(_REST * seconds, _LONGEST_REST)
         if reached is None or self._highest - reached > _FAR_BEHIND:
             rest = min(rest, events / (_LEAD * self._rate) - seconds)
         if rest > 0:

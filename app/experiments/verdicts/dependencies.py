@@ -9,4 +9,4 @@ from app.metrics.facts.materializer import Materializer
 
 def build_verdicts(database: Database, materializer: Materializer, project: Project) -> VerdictUpkeep:
     scorecards = build_scorecards(database, materializer, project)
-    return VerdictUpkeep(database, scorecards, materializer.verdict_failures, project.id)
+    return VerdictUpkeep(database, scorecards, materializer.verdict_failures, materializer.progress, project.id)

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from app.common import limits
 from app.common.errors import AppError, Unavailable
+from app.common.progress import Progress
 from app.db.database import Database
+from app.db.errors import is_statement_timeout, is_transient_database_error
 from app.db.models import Experiment
 from app.experiments.repository import ExperimentRepository
 from app.experiments.scorecard.service import ScorecardService
@@ -31,11 +33,17 @@ class VerdictUpkeep:
     """Forms the verdicts on one project's experiments, from what the background has counted."""
 
     def __init__(
-        self, database: Database, scorecards: ScorecardService, failures: CountingFailures, project_id: int
+        self,
+        database: Database,
+        scorecards: ScorecardService,
+        failures: CountingFailures,
+        progress: Progress,
+        project_id: int,
     ) -> None:
         self._database = database
         self._scorecards = scorecards
         self._failures = failures
+        self._progress = progress
         self._project_id = project_id
 
     async def steps(self, now: dt.datetime) -> AsyncGenerator[None]:
@@ -46,29 +54,44 @@ class VerdictUpkeep:
         async with self._database.read() as session:
             undecided = await VerdictRepository(session, self._project_id).undecided(now, _due(now))
         for experiment_id in undecided:
-            if not self._failures.is_due(experiment_id, _VERDICT):
-                continue
             try:
-                await self._look_at(experiment_id, now)
+                if not await self._look_at(experiment_id, now):
+                    continue
             except Exception:
                 logger.exception("the verdict on experiment %d could not be kept", experiment_id)
             yield
 
-    async def _look_at(self, experiment_id: int, now: dt.datetime) -> None:
+    async def _look_at(self, experiment_id: int, now: dt.datetime) -> bool:
+        """Form the verdict on an experiment; return whether its next attempt is due."""
         async with self._database.read() as session:
             experiment = await ExperimentRepository(session, self._project_id).get(experiment_id)
         if experiment is None or experiment.start_date is None:  # it was deleted or reset meanwhile
-            return
+            self._failures.keep_only(experiment_id, ())
+            return True
+        state = experiment.updated_at.isoformat()
+        self._failures.keep_only(experiment_id, (state,))  # what has changed may be counted sooner
+        if not self._failures.is_due(experiment_id, state):
+            return False
+        done = self._progress.done(self._project_id)
         try:
             verdict = await self._form(experiment, now)
-        except (Unavailable, TimeoutError) as error:  # which says nothing about the experiment
+        except Exception as error:
+            is_late = isinstance(error, TimeoutError) or is_statement_timeout(error)
+            if not is_late and not isinstance(error, Unavailable) and not is_transient_database_error(error):
+                raise
+            # Which says nothing about the experiment.
             logger.debug("the verdict on experiment %d is left as it is: %s", experiment.id, error)
-            self._failures.note(experiment.id, _VERDICT, _VERDICT, str(error))
+            if self._progress.done(self._project_id) > done:
+                # A first count goes on by itself, and the verdict is wanted soon after it is done.
+                self._failures.forget(experiment.id, state)
+            elif is_late:
+                self._failures.note(experiment.id, _VERDICT, state, str(error))
             async with self._database.write(durable=False) as session:
                 await VerdictRepository(session, self._project_id).put_off(experiment.id, now, _due(now))
         else:
-            self._failures.forget(experiment.id, _VERDICT)
+            self._failures.forget(experiment.id, state)
             await self._keep(experiment, verdict, now)
+        return True
 
     async def _form(self, experiment: Experiment, now: dt.datetime) -> dict[str, Any] | None:
         """Return what the data say; None where they cannot be counted, which health says.
@@ -78,7 +101,7 @@ class VerdictUpkeep:
         Unavailable
             They cannot be counted at the moment.
         TimeoutError
-            They cannot be counted in time.
+            They cannot be counted in time. So do errors of the database say that are transient.
         """
         try:
             async with asyncio.timeout(limits.COUNT_SECONDS.value):

@@ -97,8 +97,8 @@ class Materializer:
         self.kept = RecentlyUsed[str, object](KEPT)  # what requests asked for last, by what they asked
         self.progress = Progress()
         self.failures = CountingFailures()
-        self._archived_ranges = RecentlyUsed[int, int](_PROJECTS)  # how many events ClickHouse works at, by project
         self.verdict_failures = CountingFailures()
+        self._archived_ranges = RecentlyUsed[int, int](_PROJECTS)  # how many events ClickHouse works at, by project
         self._locks: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def lock_for(self, work: Hashable) -> asyncio.Lock:

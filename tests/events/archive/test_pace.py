@@ -80,6 +80,28 @@ async def test_a_large_backlog_shrinks_however_much_is_stored(
     assert sum(clock.rests) <= 4 * seconds
 
 
+async def test_a_slow_batch_is_not_followed_by_a_rest_without_end(pace: ArchivePace, clock: Clock) -> None:
+    """ClickHouse may take minutes for a batch; other projects wait during the rest."""
+    store(pace, clock, 5_000)
+
+    await pace.rest(600.0, 20_000, 0)
+
+    assert clock.rests == [30.0]
+
+
+async def test_what_is_stored_in_batches_is_seen_however_often_projects_are_looked_at(
+    pace: ArchivePace, clock: Clock
+) -> None:
+    small, last = pace.batch, store(pace, clock, 2_000)
+    for _ in range(5):  # projects that have nothing to copy, between two batches of a busy one
+        clock.now += 0.005
+        pace.look(last)
+
+    await pace.rest(0.5, 20_000, 0)
+
+    assert (pace.batch, clock.rests) == (small, [2.0])
+
+
 async def test_what_is_removed_keeps_up_with_what_is_stored(pace: ArchivePace, clock: Clock) -> None:
     store(pace, clock, 10_000)
 
