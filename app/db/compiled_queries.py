@@ -108,9 +108,17 @@ async def fetch_within(
 async def execute_within(
     session: AsyncSession, statement: Insert | Update, parameters: Sequence[Mapping[str, object]]
 ) -> None:
-    """Execute a statement that returns nothing, for each of some parameters, as ``fetch_within`` does."""
+    """Execute a statement that returns nothing, for each of some parameters, inside the session's transaction.
+
+    Raises
+    ------
+    RuntimeError
+        When no previous statement has begun the transaction on PostgreSQL: this one would be committed by itself.
+    """
     compiled = _compile(statement, session.get_bind().dialect)
     driver, values = await driver_of(session), [compiled.values(one) for one in parameters]
+    if session.get_bind().dialect.name == "postgresql" and not driver.is_in_transaction():
+        raise RuntimeError("no statement has begun the transaction")
     if len(values) > 1 and hasattr(driver, "fetch"):  # asyncpg, which sends all of them at once
         with terminated_on_timeout(driver):
             await driver.executemany(compiled.text, values)
