@@ -11,7 +11,8 @@ from uuid import uuid4
 from app.db.clickhouse import ClickHouse, ClickHouseUnavailable
 from app.db.database import Database
 from app.metrics.facts.clickhouse_records import columns_to_records
-from app.metrics.facts.repository import FACT_COLUMNS, FactRepository, SeriesGone, SeriesQueries
+from app.metrics.facts.repository import FACT_COLUMNS, FactRepository
+from app.metrics.facts.stored_series import SeriesGone, SeriesQueries
 
 _ROWS: Final = 200_000
 _REMOVED_AT_A_TIME: Final = 30_000

@@ -36,7 +36,8 @@ from app.metrics.counting.service import FactService
 from app.metrics.facts.columns import FactColumns
 from app.metrics.facts.event_sets import group_property
 from app.metrics.facts.materializer import Materializer
-from app.metrics.facts.repository import FactRepository, SeriesGone
+from app.metrics.facts.repository import FactRepository
+from app.metrics.facts.stored_series import SeriesGone
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.models import ExposureQuery
 from app.metrics.queries.parsing import read_funnel, read_trend

@@ -22,8 +22,9 @@ from app.metrics.counting.service import FactService
 from app.metrics.facts import clickhouse_facts, clickhouse_inserts, moving
 from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.moving import FactMove
-from app.metrics.facts.repository import FactRepository, SeriesQueries
+from app.metrics.facts.repository import FactRepository
 from app.metrics.facts.series import EventSource, SeriesDefinition
+from app.metrics.facts.stored_series import SeriesQueries
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.parsing import read_funnel
 from app.metrics.queries.scope import ExperimentScope
