@@ -6,7 +6,7 @@ import functools
 import json
 import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -65,7 +65,7 @@ _PAGE = (
     .order_by(Fact.person_id, Fact.sequence)
     .limit(bindparam("limit"))
 )
-_BY_PERSON = operator.itemgetter(FACT_COLUMNS.index("person_id"))
+BY_PERSON = operator.itemgetter(FACT_COLUMNS.index("person_id"))
 
 
 @functools.cache
@@ -295,9 +295,15 @@ class FactRepository:
             Series.id == series_id, is_in_clickhouse=to_clickhouse, inserting_until=0, may_repeat_since=0
         )
 
-    async def lock_one(self, series_id: int) -> None:
-        """Wait for other writers of a series, retired or not, and keep them out until the transaction ends."""
-        await self._session.execute(select(Series.id).where(Series.id == series_id).with_for_update())
+    async def lock_one(self, series_id: int) -> Literal["database", "clickhouse"] | None:
+        """Wait for other writers of a series, retired or not, and keep them out until the transaction ends.
+
+        Return where its facts are; None where it is gone.
+        """
+        found = await self._session.scalar(
+            select(Series.is_in_clickhouse).where(Series.id == series_id).with_for_update()
+        )
+        return None if found is None else ("clickhouse" if found else "database")
 
     async def remove_series(self, series_id: int) -> None:
         """Remove a retired series whose facts were removed."""
@@ -410,5 +416,5 @@ def _rows(matches: Mapping[int, Sequence[Match]], codes: Mapping[int, Mapping[st
         for series_id, found in matches.items()
         for sequence, person_id, time, value, variant, _ in found
     ]
-    rows.sort(key=_BY_PERSON)
+    rows.sort(key=BY_PERSON)
     return rows

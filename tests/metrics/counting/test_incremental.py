@@ -33,6 +33,7 @@ from app.metrics.aggregation.value_sums import ValueCounts
 from app.metrics.counting import deltas
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
+from app.metrics.facts import repository
 from app.metrics.facts.columns import FactColumns
 from app.metrics.facts.event_sets import group_property
 from app.metrics.facts.materializer import Materializer
@@ -143,7 +144,7 @@ def group_fact_queries(hours: int, edit: Edit) -> Sequence[FactQuery[Any]]:
 
 @pytest.mark.one_database
 @settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(history=history, most_new=st.sampled_from([2, 5, 20_000]))
+@given(history=history, most_new=st.sampled_from([2, 5, 20_000]), in_bulk=st.booleans())
 @example(  # counted before its start, when what happens until then is still to come
     history=[
         Edit(start_hour=3),
@@ -151,6 +152,7 @@ def group_fact_queries(hours: int, edit: Edit) -> Sequence[FactQuery[Any]]:
         4,
     ],
     most_new=5,
+    in_bulk=False,
 )
 async def test_incremental_counts_equal_recomputed_counts(
     client: httpx.AsyncClient,
@@ -158,8 +160,11 @@ async def test_incremental_counts_equal_recomputed_counts(
     monkeypatch: pytest.MonkeyPatch,
     history: list[Any],
     most_new: int,
+    *,
+    in_bulk: bool,
 ) -> None:
     monkeypatch.setattr(deltas, "MAX_DELTA", most_new)
+    monkeypatch.setattr(repository, "BULK", 3 if in_bulk else 20_000)
     await live_through(history, fact_queries, (await new_service(client, database)).project_id, database)
 
 
