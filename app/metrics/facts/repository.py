@@ -44,10 +44,12 @@ from app.metrics.facts.stored_series import SeriesGone
 _RETIRED = "retired "  # prefix of the digest of a retired series, until its facts are removed
 FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
 _ROWS_AT_A_TIME = 10_000  # PostgreSQL's driver encodes them in about 20 ms, without a pause
-# Facts of so many events are stored in bulk: after others that were, as of a new series, or in any case. A count that
-# does not cover them yet reads all facts of its series to find them, which takes less than making so many.
-BULK_AFTER_BULK = 2_000
+# Facts of so many events are stored in bulk in any case: a count that does not cover them yet is made anew anyway.
 BULK = 20_000
+# Fewer are after others that were, as of a new series, where these were made of at most so many times the events. Such
+# a count reads all facts of its series to find the new ones, at a tenth of what making a fact takes.
+BULK_AFTER_BULK = 2_000
+_TIMES_AS_MANY = 10
 # Any of them, in the order of the index, so that those that were removed before are passed over quickly.
 _REMOVAL = text(
     "DELETE FROM fact WHERE ctid = ANY (ARRAY("
@@ -266,7 +268,8 @@ class FactRepository:
         several = [series_id for series_id, count in counts.items() if BULK_AFTER_BULK <= count < BULK]
         if not many and not several:
             return frozenset()
-        follows_bulk = Series.bulk_until >= Series.watermark
+        are_many_more = Series.watermark <= _TIMES_AS_MANY * (until - Series.watermark)
+        follows_bulk = (Series.bulk_until >= Series.watermark) & are_many_more
         chosen = await self._session.scalars(
             update(Series)
             .where(Series.id.in_(many) | (Series.id.in_(several) & follows_bulk))

@@ -61,10 +61,7 @@ class SeriesQueries:
     async def find(self, definitions: Sequence[SeriesDefinition]) -> dict[str, StoredSeries]:
         """Return the series that exist, by the digest of their definition."""
         by_digest = {definition.digest: definition for definition in definitions}
-        return {
-            row[1]: StoredSeries(row[0], by_digest[row[1]], row[2], row[3], is_in_clickhouse=row[4])
-            for row in await self._fetch("digest", list(by_digest))
-        }
+        return _stored(await self._fetch("digest", list(by_digest)), by_digest)
 
     async def find_as_of(self, definitions: Sequence[SeriesDefinition]) -> tuple[dict[str, StoredSeries], int]:
         """Return the series that exist, and ``EventQueries.high_water_mark``, in one query."""
@@ -73,8 +70,8 @@ class SeriesQueries:
             _series_and_mark_query(self._database.engine.dialect.name),
             {"project_id": self._project_id, "wanted": list(by_digest), "lock": ProjectLock.EVENT_APPEND},
         )
-        found = {row[3]: StoredSeries(row[2], by_digest[row[3]], *row[4:]) for row in rows if row[2] is not None}
-        return found, (rows[0][0] or 0 if rows else 0)
+        found = [row[-len(_PROGRESS) :] for row in rows]
+        return _stored(found, by_digest), (rows[0][0] or 0 if rows else 0)
 
     async def watermarks(self, series_ids: Iterable[int]) -> Mapping[int, int]:
         return {series_id: watermark for series_id, _, watermark, _, _ in await self._fetch("id", list(series_ids))}
@@ -84,3 +81,12 @@ class SeriesQueries:
     ) -> Sequence[tuple[int, str, int, int, bool]]:
         query = _series_query(key, self._database.engine.dialect.name)
         return await self._database.fetch(query, {"project_id": self._project_id, "wanted": wanted})
+
+
+def _stored(rows: Sequence[Sequence[Any]], definitions: Mapping[str, SeriesDefinition]) -> dict[str, StoredSeries]:
+    """Return the series of rows of ``_PROGRESS`` by digest; a row of nulls is none."""
+    return {
+        digest: StoredSeries(series_id, definitions[digest], *progress)
+        for series_id, digest, *progress in rows
+        if series_id is not None
+    }

@@ -142,7 +142,7 @@ def group_fact_queries(hours: int, edit: Edit) -> Sequence[FactQuery[Any]]:
     ]
 
 
-@pytest.mark.one_database
+@pytest.mark.one_database("postgresql")  # which stores facts in two ways
 @settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=history, most_new=st.sampled_from([2, 5, 20_000]), in_bulk=st.booleans())
 @example(  # counted before its start, when what happens until then is still to come
