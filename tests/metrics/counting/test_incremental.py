@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sqlalchemy import func, select, update
 
 from app.common.timestamps import to_microseconds
@@ -45,6 +46,7 @@ from app.metrics.queries.parsing import read_funnel, read_trend
 from app.metrics.queries.scope import ExperimentScope, buckets
 from app.metrics.queries.trend import exposure_2022_fact_query, trend_fact_query
 from app.people.persons.identity import IdentityChanges, PersonState
+from app.people.persons.merge_log import MergeLog
 from app.people.persons.repository import PersonRepository
 from tests.conftest import new_service
 from tests.support.examples import examples
@@ -344,6 +346,39 @@ async def test_concurrent_writers_and_readers_count_every_event_once(service: Se
     assert added == [shown(await facts.count(metric, series, recompute=True)) for metric in metrics]
     total, persons = [await facts.count(metric, series) for metric in metrics[2:4]]
     assert (total.count.tolist(), persons.count.tolist()) == ([0, 4 * 8 * 3], [0, 4 * (8 * 3 - 8)])
+
+
+async def test_many_merges_are_not_looked_up_person_by_person(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an import of persons: where recomputing is faster, what is new is not gathered before."""
+    asked: list[int] = []
+    merges_of = PersonRepository.merges_of
+
+    async def noted(persons: PersonRepository, ids: NDArray[np.int64]) -> MergeLog:
+        asked.append(len(ids))
+        return await merges_of(persons, ids)
+
+    monkeypatch.setattr(PersonRepository, "merges_of", noted)
+    monkeypatch.setattr(deltas, "MAX_DELTA", 10)
+    moment = (START + HOUR).isoformat()
+    metrics = fact_queries(48)
+    facts = FactService(database, Materializer(database), service.project_id)
+    await service.capture(*(event("visit", f"person {one}", moment, variant="test") for one in range(24)))
+    await facts.counts(metrics)
+    for merges in (range(1), range(1, 12)):
+        await service.capture(
+            *(
+                event("$identify", f"person {one}", moment, properties={"$anon_distinct_id": f"person {one + 12}"})
+                for one in merges
+            )
+        )
+
+        added = [shown(counts) for counts in await facts.counts(metrics)]
+
+        assert added == [shown(counts) for counts in await facts.counts(metrics, recompute=True)]
+    assert asked
+    assert max(asked) < 10
 
 
 async def test_unreadable_stored_count_is_recomputed(service: Service, database: Database) -> None:
