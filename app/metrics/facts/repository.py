@@ -46,8 +46,8 @@ FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant"
 _ROWS_AT_A_TIME = 10_000  # PostgreSQL's driver encodes them in about 20 ms, without a pause
 # Facts of so many events are stored in bulk in any case: a count that does not cover them yet is made anew anyway.
 BULK = 20_000
-# Fewer are after others that were, as of a new series, where these were made of at most so many times the events. Such
-# a count reads all facts of its series to find the new ones, at a tenth of what making a fact takes.
+# Facts of fewer are, too, where they follow others in bulk, as in a new series, and the events before are at most so
+# many times as many: a count then reads all facts of the series to find them, each at a tenth of what making one takes.
 BULK_AFTER_BULK = 2_000
 _TIMES_AS_MANY = 10
 # Any of them, in the order of the index, so that those that were removed before are passed over quickly.
