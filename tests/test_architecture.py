@@ -44,7 +44,7 @@ ROUTERS = ("router", "activity_router", "page_router", "prometheus_endpoint", "p
 WIRING = ("dependencies", "wiring")
 KNOWS_THE_FRAMEWORK = ("app.main", "app.http", "app.sdk.requests", "app.accounts.auth.credentials", "app.pages")
 KNOWS_SQL = ("app.db", "app.settings")
-REPOSITORIES = ("repository", "actor_keys", "series_facts", "direct_facts", "direct_filters")
+REPOSITORIES = ("repository", "actor_keys", "stored_series", "series_facts", "direct_facts", "direct_filters")
 # Numbers by the thousand are handled here; routers, schemas and everything else see finished figures.
 KNOWS_ARRAYS = (
     *("app.statistics", "app.metrics", "app.insights", "app.people", "app.db.bulk", "app.db.clickhouse"),

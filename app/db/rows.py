@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import aiosqlite
 import asyncpg
@@ -15,15 +15,12 @@ from app.db.compiled_queries import driver_of, terminated_on_timeout
 from app.db.sizes import octets
 
 Bound: TypeAlias = Mapping[str, object]
-NOTHING: Final[Bound] = {}
 
 
-async def fetch_rows(
-    session: AsyncSession, query: Select[*tuple[Any, ...]], bound: Bound = NOTHING
-) -> Sequence[Sequence[Any]]:
+async def fetch_rows(session: AsyncSession, query: Select[*tuple[Any, ...]], bound: Bound) -> Sequence[Sequence[Any]]:
     """Return the rows of a query of numbers and texts straight from the driver: SQLAlchemy's take 1.5 times as long.
 
-    A query that is built once, with ``bindparam`` for what is ``bound``, is compiled once.
+    It is compiled once, and kept: build it once, with ``bindparam`` for what is ``bound``.
     """
     statement, values = _compiled(session, query, bound)
     if session.get_bind().dialect.name == "postgresql":
@@ -51,11 +48,12 @@ async def fetch_rows_by_size(
     order: InstrumentedAttribute[int],
     text: InstrumentedAttribute[str],
     limit: int,
-    bound: Bound = NOTHING,
+    bound: Bound,
 ) -> tuple[Sequence[Sequence[Any]], bool]:
     """Return the first rows whose texts have at most ``limit`` bytes together, and whether there may be more.
 
-    It is for queries that ``fetch_rows`` can read. The text is their last column; at least one row is returned.
+    It is for queries that ``fetch_rows`` can read, built once like these. The text is their last column; at least one
+    row is returned.
     """
     if session.get_bind().dialect.name == "postgresql":
         return await _fetch_by_running_total(session, query, order, text, limit, bound)
@@ -124,13 +122,14 @@ async def copy_rows_by_size(
     order: InstrumentedAttribute[int],
     text: InstrumentedAttribute[str],
     limit: int,
+    bound: Bound,
 ) -> bytes:
     """Return the first rows as ``fetch_rows_by_size`` does, as PostgreSQL prints them: without an object for a value.
 
     Each row is a line, its values are separated by tabs, and backslash, tab, line break and the like are escaped by a
     backslash.
     """
-    statement, values = _compiled(session, _within_size(query, order, text, limit), NOTHING)
+    statement, values = _compiled(session, _within_size(query, order, text, limit), bound)
     pieces: list[bytes] = []
 
     async def receive(piece: bytes) -> None:

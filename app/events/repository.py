@@ -127,6 +127,26 @@ def _named_query(count: int | None) -> Select[int, int, int, str, str]:
     return events.limit(bindparam("limit"))
 
 
+_STORED = (
+    select(Event.sequence, Event.uuid, Event.name, Event.distinct_id)
+    .add_columns(Event.person_id, Event.time, Event.received_at, Event.properties)
+    .where(
+        Event.project_id == bindparam("project_id"),
+        Event.sequence > bindparam("after"),
+        Event.sequence <= bindparam("until"),
+    )
+    .limit(bindparam("limit"))
+)
+
+
+_NEWEST = (
+    select(Event.sequence, octets(Event.properties))
+    .where(Event.project_id == bindparam("project_id"), Event.name == bindparam("name"))
+    .order_by(Event.sequence.desc())
+    .limit(MAX_SEARCHED)
+)
+
+
 @functools.lru_cache(maxsize=64)
 def _page_query(count: int | None) -> Select[int, int]:
     """Return the query of the last of the first events of ``count`` names in a range, or of all, and their number."""
@@ -239,12 +259,9 @@ class EventRepository:
 
     async def stored_after(self, sequence: int, high_water_mark: int, limit: int) -> Sequence[StoredEvent]:
         """Return the first events after a sequence number, as they are stored, by the bounds of ``named_after``."""
-        columns = (Event.sequence, Event.uuid, Event.name, Event.distinct_id)
-        events = select(*columns, Event.person_id, Event.time, Event.received_at, Event.properties).where(
-            Event.project_id == self._project_id, Event.sequence > sequence, Event.sequence <= high_water_mark
-        )
+        bound = {"project_id": self._project_id, "after": sequence, "until": high_water_mark, "limit": limit}
         rows, _ = await fetch_rows_by_size(
-            self._session, events.limit(limit), Event.sequence, Event.properties, limits.ROWS_BYTES.value
+            self._session, _STORED, Event.sequence, Event.properties, limits.ROWS_BYTES.value, bound
         )
         return [StoredEvent(*row) for row in rows]
 
@@ -302,8 +319,7 @@ class EventRepository:
         """
         for name in names:
             is_named = (Event.project_id == self._project_id, Event.name == name)
-            newest = select(Event.sequence, octets(Event.properties)).where(*is_named)
-            sizes = await fetch_rows(self._session, newest.order_by(Event.sequence.desc()).limit(MAX_SEARCHED))
+            sizes = await fetch_rows(self._session, _NEWEST, {"project_id": self._project_id, "name": name})
             if not sizes:
                 continue
             oldest = sizes[fitting((one[1] for one in sizes), limits.ROWS_BYTES.value) - 1][0]

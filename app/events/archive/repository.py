@@ -1,6 +1,6 @@
 """How far the events of a project are archived, and the events that are to be."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import BigInteger, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,9 +13,17 @@ from app.db.rows import copy_rows_by_size
 from app.db.upserts import insert_if_absent
 from app.events.archive.store import ArchivedEvents
 
-_TEXT: Final = (
-    Event.sequence, Event.project_id, Event.uuid, Event.name, Event.distinct_id, Event.person_id, Event.time,
-    Event.received_at, Event.properties,
+_TEXTS = (
+    select(
+        Event.sequence, Event.project_id, Event.uuid, Event.name, Event.distinct_id, Event.person_id, Event.time,
+        Event.received_at, Event.properties,
+    )
+    .where(
+        Event.project_id == bindparam("project_id"),
+        Event.sequence > bindparam("after"),
+        Event.sequence <= bindparam("until"),
+    )
+    .limit(bindparam("limit"))
 )  # fmt: skip
 _RELEASED = select(EventArchive.released_until).where(
     EventArchive.project_id == bindparam("project_id", type_=BigInteger)
@@ -66,11 +74,9 @@ class ArchiveRepository:
 
     async def text_after(self, sequence: int, until: int, limit: int) -> EventText | None:
         """Return the first events in a range, by the bounds of ``EventRepository.named_after``; None without any."""
-        events = select(*_TEXT).where(
-            Event.project_id == self._project_id, Event.sequence > sequence, Event.sequence <= until
-        )
+        bound = {"project_id": self._project_id, "after": sequence, "until": until, "limit": limit}
         body = await copy_rows_by_size(
-            self._session, events.limit(limit), Event.sequence, Event.properties, limits.ROWS_BYTES.value
+            self._session, _TEXTS, Event.sequence, Event.properties, limits.ROWS_BYTES.value, bound
         )
         if not body:
             return None

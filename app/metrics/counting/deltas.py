@@ -63,13 +63,15 @@ class Deltas:
         """Return what is new of each metric, with all facts of the actors it is about; None where that is too much."""
         marks = [known.merge_mark for counter, known in members if counter.has_merges_after(known)]
         merges = await self._persons.merges(after=min(marks)) if marks else NO_MERGES
-        new = await reads.after_watermarks()
+        new = await reads.after_watermarks() if len(merges) < MAX_DELTA else None
         if new is None:
             return None
         deltas = [
             await counter.delta(known, facts, merges) for (counter, known), facts in zip(members, new, strict=True)
         ]
         touched = np.unique(np.concatenate([delta.touched for delta in deltas]))
+        if len(touched) >= MAX_DELTA:
+            return None
         # The log of merges does not know the numbers of other actors.
         are_persons = members[0][0].metric.counts_persons and members[0][0].last_merge > 0
         log = await self._persons.merges_of(touched) if are_persons and len(touched) else NO_MERGES

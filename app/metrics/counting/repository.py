@@ -16,7 +16,7 @@ from app.db.models import ActivityEntry, Count, Event, PersonMerge, Project, Ser
 from app.db.upserts import insert_or_advance
 from app.events.repository import RELEASED_UNTIL
 from app.metrics.counting.basis import Basis
-from app.metrics.facts.repository import SeriesGone
+from app.metrics.facts.stored_series import SeriesGone
 
 _MAX_NAMES = 100
 

@@ -29,7 +29,8 @@ from app.metrics.facts.event_sets import EventSet, series_of
 from app.metrics.facts.matching import MAX_KEY_CHARACTERS
 from app.metrics.facts.materializer import CHUNK, MaterializedSeries, Materializer
 from app.metrics.facts.read_filters import CohortMembers, ProjectCohorts
-from app.metrics.facts.repository import FactRepository, SeriesGone
+from app.metrics.facts.repository import FactRepository
+from app.metrics.facts.stored_series import SeriesGone
 from app.metrics.facts.stores import fact_store
 from app.people.persons.service import PersonFilterService
 

@@ -18,8 +18,9 @@ from app.metrics.facts.clickhouse_records import to_records
 from app.metrics.facts.columns import EVERYONE, WITHOUT_VALUES, ActorRange, Column, FactColumns
 from app.metrics.facts.database_facts import DatabaseFacts, matches_after
 from app.metrics.facts.matching import Match, SeriesMatcher
-from app.metrics.facts.repository import FactRepository, SeriesGone
+from app.metrics.facts.repository import FactRepository
 from app.metrics.facts.series_facts import SeriesFacts, find_codes
+from app.metrics.facts.stored_series import SeriesGone
 
 _LONGEST_INSERT: Final = dt.timedelta(minutes=10)
 

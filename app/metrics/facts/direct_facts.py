@@ -6,6 +6,7 @@ compares is the raw JSON token of a property, the same that the matcher gets.
 """
 
 import asyncio
+import functools
 import json
 import re
 import sqlite3
@@ -16,8 +17,6 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
-    ARRAY,
-    BigInteger,
     ColumnElement,
     Double,
     Integer,
@@ -25,7 +24,7 @@ from sqlalchemy import (
     Subquery,
     Text,
     and_,
-    any_,
+    bindparam,
     case,
     delete,
     false,
@@ -46,6 +45,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.common import limits
 from app.db.bulk import Columns, copy_columns, insert_columns, table_of
+from app.db.compiled_queries import is_among
 from app.db.models import Event, Fact, SeriesVariant
 from app.db.rows import fetch_rows_by_size
 from app.db.sizes import octets
@@ -237,15 +237,18 @@ class DirectFactRepository:
     async def left_over(self, unsure: NDArray[np.int64], limit: int) -> tuple[Sequence[EventRow], bool]:
         """Return the events of which the database is unsure, and whether there may be more of them."""
         numbers = unsure.tolist()
-        if self._dialect == "postgresql":
-            is_unsure = Event.sequence == any_(literal(numbers, ARRAY(BigInteger)))
-        else:
-            is_unsure = Event.sequence.in_(select(func.json_each(json.dumps(numbers)).table_valued("value").c.value))
-        query = select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties).where(
-            Event.project_id == self._project_id, is_unsure
-        )
+        bound = {
+            "project_id": self._project_id,
+            "unsure": numbers if self._dialect == "postgresql" else json.dumps(numbers),
+            "limit": limit,
+        }
         rows, is_cut = await fetch_rows_by_size(
-            self._session, query.limit(limit), Event.sequence, Event.properties, limits.ROWS_BYTES.value
+            self._session,
+            _left_over_query(self._dialect),
+            Event.sequence,
+            Event.properties,
+            limits.ROWS_BYTES.value,
+            bound,
         )
         return cast("Sequence[EventRow]", rows), is_cut or len(rows) >= limit
 
@@ -323,6 +326,19 @@ class DirectFactRepository:
             (is_unsure, null()),
             else_=func.coalesce(token, ""),
         )
+
+
+@functools.cache
+def _left_over_query(dialect_name: str) -> Select[int, int, int, str, str]:
+    """Return the query of the events of a project that are ``unsure``."""
+    return (
+        select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties)
+        .where(
+            Event.project_id == bindparam("project_id", type_=Integer),
+            is_among(Event.sequence, "unsure", dialect_name),
+        )
+        .limit(bindparam("limit"))
+    )
 
 
 def _field(document: ColumnElement[Any], key: str) -> ColumnElement[Any]:

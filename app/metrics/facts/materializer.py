@@ -23,8 +23,9 @@ from app.events.repository import EventChunk, EventQueries
 from app.metrics.facts.clickhouse_materialization import ArchivedMaterialization
 from app.metrics.facts.direct_materialization import DirectMaterialization
 from app.metrics.facts.matching import EventRow, Match, SeriesMatcher
-from app.metrics.facts.repository import FactRepository, SeriesGone, SeriesQueries, StoredSeries
+from app.metrics.facts.repository import FactRepository
 from app.metrics.facts.series import SeriesDefinition
+from app.metrics.facts.stored_series import SeriesGone, SeriesQueries, StoredSeries
 from app.metrics.facts.stores import fact_store
 from app.metrics.failures import CountingFailures
 

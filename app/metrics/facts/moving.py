@@ -4,6 +4,7 @@ A series is read from where it was until all of its facts are copied: the last o
 was interrupted begins again with the series that it was about.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 from uuid import uuid4
@@ -11,7 +12,8 @@ from uuid import uuid4
 from app.db.clickhouse import ClickHouse, ClickHouseUnavailable
 from app.db.database import Database
 from app.metrics.facts.clickhouse_records import columns_to_records
-from app.metrics.facts.repository import FACT_COLUMNS, FactRepository, SeriesGone, SeriesQueries
+from app.metrics.facts.repository import BY_PERSON, FACT_COLUMNS, FactRepository
+from app.metrics.facts.stored_series import SeriesGone, SeriesQueries
 
 _ROWS: Final = 200_000
 _REMOVED_AT_A_TIME: Final = 30_000
@@ -94,6 +96,7 @@ class FactMove:
         while not is_all:
             async with self._database.write() as session:
                 facts = FactRepository(session, self._project_id)
+                await facts.lock({series_id: digest}, in_clickhouse=True)  # unless another run has moved it
                 reached, is_all = await self._copy_out(facts, series_id, reached, watermark)
         async with self._database.write() as session:
             facts = FactRepository(session, self._project_id)
@@ -101,25 +104,39 @@ class FactMove:
             is_all = False
             while not is_all:
                 reached, is_all = await self._copy_out(facts, series_id, reached, watermark)
+            # No key refuses facts that two runs have copied at once.
+            expected = await self._clickhouse.execute(f"SELECT count() FROM {self._facts_of(series_id, 0, watermark)}")  # noqa: S608  # our own names, and numbers
+            if int(str(expected)) != await facts.count(series_id):
+                raise ClickHouseUnavailable(f"another run copies series {series_id} too: try again when it has ended")
             await facts.move(series_id, to_clickhouse=False)
 
     async def _copy_out(self, facts: FactRepository, series_id: int, after: int, watermark: int) -> tuple[int, bool]:
-        """Store the next facts, each once; what is beyond the watermark is no fact yet."""
-        inside = f"series = {series_id:d} AND sequence > {after:d} AND sequence <= {watermark:d}"
-        statement = f"SELECT {', '.join(_COLUMNS)} FROM {self._clickhouse.table('fact')} FINAL WHERE {inside} ORDER BY sequence LIMIT {_ROWS:d}"  # noqa: E501, S608  # our own names, and numbers
+        """Store the next facts; what is beyond the watermark is no fact yet."""
+        statement = f"SELECT {', '.join(_COLUMNS)} FROM {self._facts_of(series_id, after, watermark)} ORDER BY sequence LIMIT {_ROWS:d}"  # noqa: E501, S608  # our own names, and numbers
         found = await self._clickhouse.columns(statement, _COLUMNS)
         values = [found[name].tolist() for name in _COLUMNS]
         rows = [(series_id, *row) for row in zip(*values, strict=True)]
-        await facts.insert(rows, await facts.choose_bulk({series_id: len(rows)}, watermark))
+        await facts.insert(
+            await asyncio.to_thread(sorted, rows, key=BY_PERSON),
+            await facts.choose_bulk({series_id: len(rows)}, watermark),
+        )
         self._report(len(rows))
         return (values[0][-1] if rows else after), len(rows) < _ROWS
 
+    def _facts_of(self, series_id: int, after: int, until: int) -> str:
+        """Return where ClickHouse has the facts of events in a range, each once."""
+        inside = f"series = {series_id:d} AND sequence > {after:d} AND sequence <= {until:d}"
+        return f"{self._clickhouse.table('fact')} FINAL WHERE {inside}"
+
     async def _empty(self, series_id: int) -> None:
-        """Remove the facts in the database of a series whose facts are in ClickHouse."""
+        """Remove the facts in the database of a series, unless that is where they are."""
         is_empty = False
         while not is_empty:
             async with self._database.write(durable=False) as session:
-                is_empty = await FactRepository(session, self._project_id).remove_facts(series_id, _REMOVED_AT_A_TIME)
+                facts = FactRepository(session, self._project_id)
+                if await facts.lock_one(series_id) == "database":  # another run has moved it
+                    return
+                is_empty = await facts.remove_facts(series_id, _REMOVED_AT_A_TIME)
 
     async def _count(self, series_id: int) -> int:
         statement = f"SELECT count() FROM {self._clickhouse.table('fact')} WHERE series = {series_id:d}"  # noqa: S608  # a number

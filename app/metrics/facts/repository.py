@@ -6,7 +6,6 @@ import functools
 import json
 import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from sqlalchemy import (
@@ -32,25 +31,25 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.timestamps import to_microseconds
-from app.db.advisory_locks import ProjectLock
 from app.db.bulk import Columns, Row, chunks, insert_rows, read_columns
 from app.db.compiled_queries import execute_within, fetch_within, is_among
-from app.db.database import Database
 from app.db.models import Fact, Project, Series, SeriesVariant, utc_now
 from app.db.upserts import insert_if_absent
-from app.events.repository import high_water_mark_columns
 from app.metrics.facts.event_sets import names_actors
 from app.metrics.facts.matching import Match
 from app.metrics.facts.series import SeriesDefinition
 from app.metrics.facts.series_facts import value_column
+from app.metrics.facts.stored_series import SeriesGone
 
 _RETIRED = "retired "  # prefix of the digest of a retired series, until its facts are removed
 FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
 _ROWS_AT_A_TIME = 10_000  # PostgreSQL's driver encodes them in about 20 ms, without a pause
-# Facts of so many events are stored in bulk: after others that were, as of a new series, or in any case. A count that
-# does not cover them yet reads all facts of its series to find them, which takes less than making so many.
-BULK_AFTER_BULK = 2_000
+# Facts of so many events are stored in bulk in any case: a count that does not cover them yet is made anew anyway.
 BULK = 20_000
+# Facts of fewer are, too, where they follow others in bulk, as in a new series, and the events before are at most so
+# many times as many: a count then reads all facts of the series to find them, each at a tenth of what making one takes.
+BULK_AFTER_BULK = 2_000
+_TIMES_AS_MANY = 10
 # Any of them, in the order of the index, so that those that were removed before are passed over quickly.
 _REMOVAL = text(
     "DELETE FROM fact WHERE ctid = ANY (ARRAY("
@@ -68,42 +67,7 @@ _PAGE = (
     .order_by(Fact.person_id, Fact.sequence)
     .limit(bindparam("limit"))
 )
-_PROGRESS = (Series.id, Series.digest, Series.watermark, Series.events_since, Series.is_in_clickhouse)
-_BY_PERSON = operator.itemgetter(FACT_COLUMNS.index("person_id"))
-
-
-@dataclass(frozen=True)
-class StoredSeries:
-    """A series with its id and its progress."""
-
-    id: int
-    definition: SeriesDefinition
-    watermark: int
-    events_since: int
-    is_in_clickhouse: bool = False
-
-
-class SeriesGone(LookupError):
-    """Series were removed as unused after they were found, and before they were read or appended to."""
-
-
-@functools.cache
-def _series_query(key: Literal["id", "digest"], dialect_name: str) -> Select[int, str, int, int, bool]:
-    """Return the query of the series of a project whose ids or digests are wanted."""
-    is_wanted = is_among(getattr(Series, key), "wanted", dialect_name)
-    return select(*_PROGRESS).where(Series.project_id == bindparam("project_id", type_=Integer), is_wanted)
-
-
-@functools.cache
-def _series_and_mark_query(dialect_name: str) -> Select[*tuple[Any, ...]]:
-    """Return the query of series by digest behind the columns of the high-water mark; one row where there is none."""
-    is_wanted = (Series.project_id == Project.id) & is_among(Series.digest, "wanted", dialect_name)
-    return (
-        select(*high_water_mark_columns(dialect_name), *_PROGRESS)
-        .select_from(Project)
-        .outerjoin(Series, is_wanted)
-        .where(Project.id == bindparam("project_id", type_=Integer))
-    )
+BY_PERSON = operator.itemgetter(FACT_COLUMNS.index("person_id"))
 
 
 @functools.cache
@@ -134,41 +98,6 @@ def _variants_query(dialect_name: str) -> Select[int, str, int]:
     return select(SeriesVariant.series_id, SeriesVariant.value, SeriesVariant.code).where(
         is_among(SeriesVariant.series_id, "series", dialect_name), is_among(SeriesVariant.value, "values", dialect_name)
     )
-
-
-class SeriesQueries:
-    """Reads the progress of one project's series, each query on a connection of its own."""
-
-    def __init__(self, database: Database, project_id: int) -> None:
-        self._database = database
-        self._project_id = project_id
-
-    async def find(self, definitions: Sequence[SeriesDefinition]) -> dict[str, StoredSeries]:
-        """Return the series that exist, by the digest of their definition."""
-        by_digest = {definition.digest: definition for definition in definitions}
-        return {
-            row[1]: StoredSeries(row[0], by_digest[row[1]], row[2], row[3], is_in_clickhouse=row[4])
-            for row in await self._fetch("digest", list(by_digest))
-        }
-
-    async def find_as_of(self, definitions: Sequence[SeriesDefinition]) -> tuple[dict[str, StoredSeries], int]:
-        """Return the series that exist, and ``EventQueries.high_water_mark``, in one query."""
-        by_digest = {definition.digest: definition for definition in definitions}
-        rows = await self._database.fetch(
-            _series_and_mark_query(self._database.engine.dialect.name),
-            {"project_id": self._project_id, "wanted": list(by_digest), "lock": ProjectLock.EVENT_APPEND},
-        )
-        found = {row[3]: StoredSeries(row[2], by_digest[row[3]], *row[4:]) for row in rows if row[2] is not None}
-        return found, (rows[0][0] or 0 if rows else 0)
-
-    async def watermarks(self, series_ids: Iterable[int]) -> Mapping[int, int]:
-        return {series_id: watermark for series_id, _, watermark, _, _ in await self._fetch("id", list(series_ids))}
-
-    async def _fetch(
-        self, key: Literal["id", "digest"], wanted: Sequence[int | str]
-    ) -> Sequence[tuple[int, str, int, int, bool]]:
-        query = _series_query(key, self._database.engine.dialect.name)
-        return await self._database.fetch(query, {"project_id": self._project_id, "wanted": wanted})
 
 
 class FactRepository:
@@ -339,7 +268,8 @@ class FactRepository:
         several = [series_id for series_id, count in counts.items() if BULK_AFTER_BULK <= count < BULK]
         if not many and not several:
             return frozenset()
-        follows_bulk = Series.bulk_until >= Series.watermark
+        are_many_more = Series.watermark <= _TIMES_AS_MANY * (until - Series.watermark)
+        follows_bulk = (Series.bulk_until >= Series.watermark) & are_many_more
         chosen = await self._session.scalars(
             update(Series)
             .where(Series.id.in_(many) | (Series.id.in_(several) & follows_bulk))
@@ -368,9 +298,15 @@ class FactRepository:
             Series.id == series_id, is_in_clickhouse=to_clickhouse, inserting_until=0, may_repeat_since=0
         )
 
-    async def lock_one(self, series_id: int) -> None:
-        """Wait for other writers of a series, retired or not, and keep them out until the transaction ends."""
-        await self._session.execute(select(Series.id).where(Series.id == series_id).with_for_update())
+    async def lock_one(self, series_id: int) -> Literal["database", "clickhouse"] | None:
+        """Wait for other writers of a series, retired or not, and keep them out until the transaction ends.
+
+        Return where its facts are; None where it is gone.
+        """
+        found = await self._session.scalar(
+            select(Series.is_in_clickhouse).where(Series.id == series_id).with_for_update()
+        )
+        return None if found is None else ("clickhouse" if found else "database")
 
     async def remove_series(self, series_id: int) -> None:
         """Remove a retired series whose facts were removed."""
@@ -483,5 +419,5 @@ def _rows(matches: Mapping[int, Sequence[Match]], codes: Mapping[int, Mapping[st
         for series_id, found in matches.items()
         for sequence, person_id, time, value, variant, _ in found
     ]
-    rows.sort(key=_BY_PERSON)
+    rows.sort(key=BY_PERSON)
     return rows

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sqlalchemy import func, select, update
 
 from app.common.timestamps import to_microseconds
@@ -33,16 +34,19 @@ from app.metrics.aggregation.value_sums import ValueCounts
 from app.metrics.counting import deltas
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
+from app.metrics.facts import repository
 from app.metrics.facts.columns import FactColumns
 from app.metrics.facts.event_sets import group_property
 from app.metrics.facts.materializer import Materializer
-from app.metrics.facts.repository import FactRepository, SeriesGone
+from app.metrics.facts.repository import FactRepository
+from app.metrics.facts.stored_series import SeriesGone
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.models import ExposureQuery
 from app.metrics.queries.parsing import read_funnel, read_trend
 from app.metrics.queries.scope import ExperimentScope, buckets
 from app.metrics.queries.trend import exposure_2022_fact_query, trend_fact_query
 from app.people.persons.identity import IdentityChanges, PersonState
+from app.people.persons.merge_log import MergeLog
 from app.people.persons.repository import PersonRepository
 from tests.conftest import new_service
 from tests.support.examples import examples
@@ -140,9 +144,9 @@ def group_fact_queries(hours: int, edit: Edit) -> Sequence[FactQuery[Any]]:
     ]
 
 
-@pytest.mark.one_database
+@pytest.mark.one_database("postgresql")  # which stores facts in two ways
 @settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(history=history, most_new=st.sampled_from([2, 5, 20_000]))
+@given(history=history, most_new=st.sampled_from([2, 5, 20_000]), in_bulk=st.booleans())
 @example(  # counted before its start, when what happens until then is still to come
     history=[
         Edit(start_hour=3),
@@ -150,6 +154,7 @@ def group_fact_queries(hours: int, edit: Edit) -> Sequence[FactQuery[Any]]:
         4,
     ],
     most_new=5,
+    in_bulk=False,
 )
 async def test_incremental_counts_equal_recomputed_counts(
     client: httpx.AsyncClient,
@@ -157,8 +162,11 @@ async def test_incremental_counts_equal_recomputed_counts(
     monkeypatch: pytest.MonkeyPatch,
     history: list[Any],
     most_new: int,
+    *,
+    in_bulk: bool,
 ) -> None:
     monkeypatch.setattr(deltas, "MAX_DELTA", most_new)
+    monkeypatch.setattr(repository, "BULK", 3 if in_bulk else 20_000)
     await live_through(history, fact_queries, (await new_service(client, database)).project_id, database)
 
 
@@ -338,6 +346,39 @@ async def test_concurrent_writers_and_readers_count_every_event_once(service: Se
     assert added == [shown(await facts.count(metric, series, recompute=True)) for metric in metrics]
     total, persons = [await facts.count(metric, series) for metric in metrics[2:4]]
     assert (total.count.tolist(), persons.count.tolist()) == ([0, 4 * 8 * 3], [0, 4 * (8 * 3 - 8)])
+
+
+async def test_many_merges_are_not_looked_up_person_by_person(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an import of persons: where recomputing is faster, what is new is not gathered before."""
+    asked: list[int] = []
+    merges_of = PersonRepository.merges_of
+
+    async def noted(persons: PersonRepository, ids: NDArray[np.int64]) -> MergeLog:
+        asked.append(len(ids))
+        return await merges_of(persons, ids)
+
+    monkeypatch.setattr(PersonRepository, "merges_of", noted)
+    monkeypatch.setattr(deltas, "MAX_DELTA", 10)
+    moment = (START + HOUR).isoformat()
+    metrics = fact_queries(48)
+    facts = FactService(database, Materializer(database), service.project_id)
+    await service.capture(*(event("visit", f"person {one}", moment, variant="test") for one in range(24)))
+    await facts.counts(metrics)
+    for merges in (range(1), range(1, 12)):
+        await service.capture(
+            *(
+                event("$identify", f"person {one}", moment, properties={"$anon_distinct_id": f"person {one + 12}"})
+                for one in merges
+            )
+        )
+
+        added = [shown(counts) for counts in await facts.counts(metrics)]
+
+        assert added == [shown(counts) for counts in await facts.counts(metrics, recompute=True)]
+    assert asked
+    assert max(asked) < 10
 
 
 async def test_unreadable_stored_count_is_recomputed(service: Service, database: Database) -> None:

@@ -88,6 +88,16 @@ async def test_facts_are_found_however_they_are_stored(service: Service, databas
     assert sorted(amount.value[~np.isnan(amount.value)]) == list(range(1, 20, 2))
 
 
+async def test_some_new_events_do_not_make_counts_read_all_facts(service: Service, database: Database) -> None:
+    """A series that was made in bulk, and gets a thirtieth of its events at a time."""
+    materializer = Materializer(database)
+    for numbers in (range(60), range(60, 62), range(62, 64)):
+        await capture_visits(service, *numbers)
+        await materializer.catch_up(service.project_id, [VISITS])
+
+    assert list((await kinds(database)).values()) == [[None] * 60 + [True] * 4]
+
+
 def sequences(facts: FactColumns) -> list[int]:
     return sorted(facts.sequence.tolist())
 

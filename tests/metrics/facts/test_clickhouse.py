@@ -1,5 +1,6 @@
 """Facts in ClickHouse count as those in the database do, whatever fails between the two."""
 
+import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -19,11 +20,13 @@ from app.db.database import Database
 from app.db.models import Fact, Series, utc_now
 from app.metrics.counting import deltas, incremental
 from app.metrics.counting.service import FactService
-from app.metrics.facts import clickhouse_facts, clickhouse_inserts, moving
+from app.metrics.facts import clickhouse_facts, clickhouse_inserts, moving, repository
+from app.metrics.facts.event_sets import series_of
 from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.moving import FactMove
-from app.metrics.facts.repository import FactRepository, SeriesQueries
+from app.metrics.facts.repository import FactRepository
 from app.metrics.facts.series import EventSource, SeriesDefinition
+from app.metrics.facts.stored_series import SeriesQueries
 from app.metrics.queries.funnel import funnel_fact_query
 from app.metrics.queries.parsing import read_funnel
 from app.metrics.queries.scope import ExperimentScope
@@ -264,6 +267,28 @@ async def test_facts_move_in_and_out_while_events_arrive(
         [recounted] = await facts.counts([funnel()], recompute=True)
         assert shown(counts) == shown(recounted)
         assert int(counts.reached[:, 0].sum()) == expected
+
+
+async def test_facts_are_moved_once_however_many_move_them(
+    service: Service, database: Database, there: ClickHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second run that starts meanwhile: it neither doubles the facts that the first one moves nor removes them."""
+    monkeypatch.setattr(moving, "_ROWS", 2)
+    monkeypatch.setattr(repository, "BULK", 2)
+    await service.capture(*visits(9))
+    materializer = Materializer(database)
+    facts = FactService(database, materializer, service.project_id)
+    [counts] = await facts.counts(METRICS[1:])
+    ids = (await materializer.catch_up(service.project_id, series_of(METRICS[1].event_sets))).ids.values()
+    stored = [await rows_in_both(database, there, one) for one in ids]
+    moves = [FactMove(database, there, service.project_id, lambda _: None) for _ in range(3)]
+
+    await asyncio.gather(*[move.from_clickhouse() for move in moves], return_exceptions=True)
+    await moves[0].from_clickhouse()
+
+    assert shown((await facts.counts(METRICS[1:], recompute=True))[0]) == shown(counts)
+    assert sum(count for _, count in stored) >= 9
+    assert [await rows_in_both(database, there, one) for one in ids] == [(count, 0) for _, count in stored]
 
 
 async def test_series_in_both_are_counted_together(

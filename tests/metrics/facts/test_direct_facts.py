@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.database import Database
 from app.db.models import Fact, Series, SeriesVariant
+from app.db.rows import _compile
 from app.events.appending.repository import NewEvent, NewEventRepository
 from app.events.repository import EventRepository
 from app.metrics.facts.direct_facts import DirectFactRepository, is_direct
@@ -231,6 +233,18 @@ async def make(
     rows, _ = await direct.left_over(unsure, 10)
     stored = await session.scalars(select(Fact.sequence).where(Fact.series_id == 2**30).order_by(Fact.sequence))
     return list(stored), [row[0] for row in rows]
+
+
+async def test_statements_do_not_stay_in_memory_with_their_events(database: Database) -> None:
+    """A process keeps the last statements: each of a hundred thousand events would be megabytes."""
+    sizes = []
+    async with database.read() as session:
+        for number in range(3):
+            await DirectFactRepository(session, 1).left_over(np.arange(number + 1), 10)
+            await EventRepository(session, 1).stored_after(number, number + 1, 10)
+            sizes.append(_compile.cache_info().currsize)
+
+    assert sizes[0] == sizes[1] == sizes[2]
 
 
 @pytest.mark.parametrize(
