@@ -55,28 +55,29 @@ class SharedCounts:
         ends_now = "" if bounds[1] else f" {now.timestamp() // _SECONDS_OF_A_MOMENT}"
         key = f"{key} {bounds}{ends_now}"
         kept = self._kept.get(key)
-        known = kept if isinstance(kept, _Kept) else None
-        # Before the work: what is new during it is then seen the next time.
-        position, is_current = await self._look(known, experiment, to_microseconds(now))
-        if known is not None and is_current:
-            value: T = known.value
-            return value
+        position: Position | None = None
+        if isinstance(kept, _Kept):
+            position, is_current = await self._look(kept, experiment, to_microseconds(now))
+            if is_current:
+                value: T = kept.value
+                return value
 
         async def run() -> T:
+            # From before the work: what is new during it is then seen the next time.
+            since = position or await self._positions.now(experiment.feature_flag_id)
             with recorded() as basis:
                 value = await work()
             if basis.is_whole:
-                self._kept.put(key, _Kept(value, basis, position))
+                self._kept.put(key, _Kept(value, basis, since))
             return value
 
         return await self._shared.result(key, run)
 
-    async def _look(self, kept: _Kept | None, experiment: Experiment, now: int) -> tuple[Position, bool]:
+    async def _look(self, kept: _Kept, experiment: Experiment, now: int) -> tuple[Position, bool]:
         """Return the position, and whether what was kept is still the same."""
-        basis = Basis() if kept is None else kept.basis
-        position, is_same = await self._positions.look(basis, experiment.feature_flag_id)
-        is_due = basis.due is not None and basis.due <= now
-        return position, kept is not None and position == kept.position and is_same and not is_due
+        position, is_same = await self._positions.look(kept.basis, experiment.feature_flag_id)
+        is_due = kept.basis.due is not None and kept.basis.due <= now
+        return position, is_same and position == kept.position and not is_due
 
     def _key(self, kind: str, *experiments: Experiment) -> str:
         """Return everything loaded that the figures of experiments depend on."""
