@@ -1,6 +1,7 @@
 """How many SQL statements each request of the private API makes, for any number of rows."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import httpx
@@ -16,20 +17,27 @@ pytestmark = pytest.mark.own_database
 Request: TypeAlias = Callable[[Service], Awaitable[httpx.Response]]
 
 
+_IS_COUNTED: ContextVar[bool] = ContextVar("is_counted", default=False)  # not set in tasks of the background
+
+
 class Statements:
-    """The statements that were made, with those that begin and end transactions left out."""
+    """The statements that requests made, with those that begin and end transactions left out."""
 
     def __init__(self) -> None:
         self.made: list[str] = []
 
     def note(self, _connection: Connection, _cursor: object, statement: str, *_others: object) -> None:
-        if not statement.startswith(("BEGIN", "SAVEPOINT", "RELEASE")):
+        if _IS_COUNTED.get() and not statement.startswith(("BEGIN", "SAVEPOINT", "RELEASE")):
             self.made.append(statement)
 
     async def cost(self, request: Awaitable[httpx.Response]) -> int:
         """Return how many statements a request makes, which has to succeed."""
         self.made.clear()
-        response = await request
+        token = _IS_COUNTED.set(True)
+        try:
+            response = await request
+        finally:
+            _IS_COUNTED.reset(token)
         assert response.is_success, response.text
         return len(self.made)
 
@@ -43,7 +51,8 @@ def statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     fetch = database.fetch
 
     async def noted(query: Select[*tuple[Any, ...]], parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
-        statements.made.append(str(query))  # it goes past the events of SQLAlchemy
+        if _IS_COUNTED.get():
+            statements.made.append(str(query))  # it goes past the events of SQLAlchemy
         return await fetch(query, parameters)
 
     monkeypatch.setattr(database, "fetch", noted)

@@ -17,6 +17,7 @@ from tests.support.service import Service, event
 pytestmark = [
     pytest.mark.clickhouse("always"),
     pytest.mark.parametrize("database_url", ["clickhouse"], indirect=True),
+    pytest.mark.own_database,
 ]
 
 
