@@ -116,17 +116,18 @@ async def test_imports_beside_each_other_have_one_process_at_most(
     service: Service, runner: ImportRunner, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[int] = []
-    may_end = asyncio.Event()
+    have_all_begun = asyncio.Event()
 
     async def run(importing: ImportRun, _files: object) -> None:
         begun.append(importing.options.workers)
-        await may_end.wait()
+        if len(begun) == 3:
+            have_all_begun.set()
+        await have_all_begun.wait()
 
     monkeypatch.setattr(ImportRun, "run", run)
     others = [await new_service(service.client, database) for _ in range(2)]
     for one in (service, *others):
         assert (await upload(one, ndjson(line(1, "ann")))).status_code == 201
-    may_end.set()
     await runner.wait()
 
     assert sorted(begun) == [1, 1, 2]
