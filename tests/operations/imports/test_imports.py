@@ -115,22 +115,22 @@ async def test_an_import_that_a_restart_interrupted_goes_on(
 async def test_imports_beside_each_other_have_one_process_at_most(
     service: Service, runner: ImportRunner, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun: list[int] = []
-    have_all_begun = asyncio.Event()
+    begun = asyncio.Queue[int]()
+    may_end = asyncio.Event()
 
     async def run(importing: ImportRun, _files: object) -> None:
-        begun.append(importing.options.workers)
-        if len(begun) == 3:
-            have_all_begun.set()
-        await have_all_begun.wait()
+        begun.put_nowait(importing.options.workers)
+        await may_end.wait()
 
     monkeypatch.setattr(ImportRun, "run", run)
-    others = [await new_service(service.client, database) for _ in range(2)]
-    for one in (service, *others):
+    workers = []
+    for one in (service, *[await new_service(service.client, database) for _ in range(2)]):
         assert (await upload(one, ndjson(line(1, "ann")))).status_code == 201
+        workers.append(await begun.get())
+    may_end.set()
     await runner.wait()
 
-    assert sorted(begun) == [1, 1, 2]
+    assert workers == [2, 1, 1]
 
 
 async def test_a_cancelled_import_ends_and_is_forgotten_when_it_is_deleted_again(
