@@ -284,9 +284,11 @@ def _fields_of(error: ErrorDetails, document: object) -> list[str | int]:
 
 
 def _value_at(place: Sequence[str | int], document: object) -> object:
+    """Return what a JSON document has at a place that ``_fields_of`` has found in it."""
+    value: Any = document
     for part in place:
-        document = document[part]  # type: ignore[index]  # the fields of a place are in the document
-    return document
+        value = value[part]
+    return value
 
 
 def _tag_field(error: ErrorDetails) -> str:

@@ -29,7 +29,7 @@ print(*(one > before + 10 * 2**20 for one in (returned, kept, resident())))
 """
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another C library than glibc")
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="only glibc can give memory back on request")
 def test_large_blocks_are_kept_until_the_last_who_wants_them_ends() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, timeout=60)
 

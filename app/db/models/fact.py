@@ -91,7 +91,7 @@ class Fact(Base):
     # In a series whose actors are not persons, the number of the actor.
     person_id: Mapped[int] = mapped_column(BigInteger)
     time: Mapped[int] = mapped_column(BigInteger)
-    # Null in place of a number that is missing, in most series that have no values.
+    # Null, or ``NO_NUMBER``, where a fact has no number. A null takes no bytes in PostgreSQL.
     value: Mapped[float | None] = mapped_column(Double)
     is_appended: Mapped[bool | None] = mapped_column(server_default=true())
 

@@ -108,7 +108,7 @@ class ArchivedTokens:
         """Return the statement for some columns of the unsure events of a range."""
         is_unsure = " OR ".join(f"{token} = '{UNSURE}'" for token in self._tokens)
         return (
-            f"SELECT {columns} FROM {self._table} FINAL"  # noqa: S608  # as above
+            f"SELECT {columns} FROM {self._table} FINAL"  # noqa: S608  # our own names; values are numbers, or pass through ``literal``
             f" PREWHERE {is_unsure} WHERE {self._inside(after, until)}"
         )
 

@@ -105,14 +105,15 @@ class FactMove:
             while not is_all:
                 reached, is_all = await self._copy_out(facts, series_id, reached, watermark)
             # No key refuses facts that two runs have copied at once.
-            expected = await self._clickhouse.execute(f"SELECT count() FROM {self._facts_of(series_id, 0, watermark)}")  # noqa: S608  # our own names, and numbers
+            expected = await self._clickhouse.execute(self._select("count()", series_id, 0, watermark))
             if int(str(expected)) != await facts.count(series_id):
                 raise ClickHouseUnavailable(f"another run copies series {series_id} too: try again when it has ended")
             await facts.move(series_id, to_clickhouse=False)
 
     async def _copy_out(self, facts: FactRepository, series_id: int, after: int, watermark: int) -> tuple[int, bool]:
         """Store the next facts; what is beyond the watermark is no fact yet."""
-        statement = f"SELECT {', '.join(_COLUMNS)} FROM {self._facts_of(series_id, after, watermark)} ORDER BY sequence LIMIT {_ROWS:d}"  # noqa: E501, S608  # our own names, and numbers
+        facts_after = self._select(", ".join(_COLUMNS), series_id, after, watermark)
+        statement = f"{facts_after} ORDER BY sequence LIMIT {_ROWS:d}"
         found = await self._clickhouse.columns(statement, _COLUMNS)
         values = [found[name].tolist() for name in _COLUMNS]
         rows = [(series_id, *row) for row in zip(*values, strict=True)]
@@ -123,10 +124,10 @@ class FactMove:
         self._report(len(rows))
         return (values[0][-1] if rows else after), len(rows) < _ROWS
 
-    def _facts_of(self, series_id: int, after: int, until: int) -> str:
-        """Return where ClickHouse has the facts of events in a range, each once."""
+    def _select(self, columns: str, series_id: int, after: int, until: int) -> str:
+        """Return the statement that reads the facts of events in a range from ClickHouse, each once."""
         inside = f"series = {series_id:d} AND sequence > {after:d} AND sequence <= {until:d}"
-        return f"{self._clickhouse.table('fact')} FINAL WHERE {inside}"
+        return f"SELECT {columns} FROM {self._clickhouse.table('fact')} FINAL WHERE {inside}"  # noqa: S608  # our own names, and numbers
 
     async def _empty(self, series_id: int) -> None:
         """Remove the facts in the database of a series, unless that is where they are."""
