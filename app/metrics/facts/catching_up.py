@@ -138,8 +138,8 @@ class CatchingUp:
             turns,
             ahead=1 if self._unstored is None else 1 + MAX_HELPERS,
             first=goal.direct_from,
-            usual=goal.chunk,
             largest=_DIRECT_CHUNKS * goal.chunk,
+            chunk=goal.chunk,
         )
         unstored = self._unstored
         async with contextlib.aclosing(materialization.ranges(self._watermarks[series.id], goal.until)) as ranges:
