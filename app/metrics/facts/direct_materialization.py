@@ -20,8 +20,8 @@ logger = logging.getLogger("abacus")
 
 # Ranges get wider where they take less than the first of these seconds, and narrower where they take more than the
 # second.
-_QUICK: Final = 1.2
-_SLOW: Final = 4.0
+_QUICK: Final = 0.6
+_SLOW: Final = 2.5
 _GROWTH: Final = 4
 _MAX_FAILURES: Final = 3
 
@@ -130,8 +130,8 @@ class DirectMaterialization:
             return await self._matched(events)
         if made is None:
             made = await self._matched(events)
-        if left_over > len(made) // 2 and set(made.variants) <= set(variants):
-            self._pays = False  # and with other variants the next ones may be decided
+        if left_over > max(len(made) // 2, self._first) and set(made.variants) <= set(variants):
+            self._pays = False  # with variants that are new, the next ranges may be decided
         self._adapt(events[1] - events[0], len(made), time.monotonic() - started)
         return made
 
