@@ -274,7 +274,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     application.state.health = monitor = probes.HealthMonitor(settings)
     server.drain_before_stopping(settings.drain_seconds, monitor.drain)
     database = Database(settings)
-    materializer = Materializer(database)
+    materializer = Materializer(database, unstored_facts=limits.UNSTORED_FACTS.value)
     application.state.database = database
     application.state.materializer = materializer
     application.state.evaluation, enrichment = build_evaluation(database)
@@ -320,7 +320,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await asyncio.wait(tasks)  # unlike gather, it can be cancelled while they run
                 await imports.close()
-                await materializer.shared.close()
+                await materializer.close()
                 await capture.close()
                 await sender.close()
                 await database.close()

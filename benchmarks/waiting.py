@@ -9,9 +9,11 @@ follow batches of 1,000 events, with one worker and with two, flags, and bytes o
 """
 
 import argparse
+import asyncio
 import contextlib
 import itertools
 import statistics
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -45,9 +47,11 @@ FILTERS: dict[str, dict[str, Any]] = {
 }
 SPLIT = [{"key": key, "rollout_percentage": 50} for key in VARIANTS[:2]]
 FIRST, BY_EXPOSURE, RECOUNT = "first answer", "first answer by exposure", "refresh=true"
+STORED = "first answer, facts stored"  # which the answer does not wait for
 REPEATED, AFTER_MORE = "nothing new", "1,000 new"
 NEW_EVENTS = 1_000
 REPEATS = 10
+_SECONDS_BETWEEN_LOOKS = 0.02
 LARGE = 5_000_000  # from this many events on, other bars hold
 
 
@@ -79,12 +83,25 @@ class Contestant:
     async def answer_first(self) -> None:
         for metric, number in self.experiments.items():
             await self.forget()
+            started = time.monotonic()
             self._note(metric, FIRST, await self.ask(f"experiments/{number}/results/"))
+            await self.all_are_stored()
+            self._note(metric, STORED, (time.monotonic() - started) * 1000)
         await self.forget()
         number = self.experiments["funnel"]
         self._note("funnel", BY_EXPOSURE, await self.ask(f"experiments/{number}/results/?attribution=exposure"))
         for number in self.experiments.values():
             await self.ask(f"experiments/{number}/results/")
+        await self.all_are_stored()
+
+    async def all_are_stored(self) -> None:
+        """Wait until the service has stored the facts that it counted."""
+        behind = text("SELECT count(*) FROM series WHERE watermark < (SELECT max(sequence) FROM event)")
+        count = 1
+        while count:
+            async with self.database.read() as session:
+                count = await session.scalar(behind)
+            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
     async def answer_again(self) -> None:
         for metric, number in self.experiments.items():
@@ -170,19 +187,23 @@ def report(own: Contestant, theirs: dict[tuple[str, str], float], *, is_large: b
             continue
         milliseconds = own.median(metric, kind)
         of_peer = milliseconds / theirs[metric, peer.JOINED] if theirs else float("nan")
-        relation, limit = _bar(kind, own.name, is_large=is_large)
-        ratio = {"of GET": milliseconds / record, "of peer": of_peer, "seconds": milliseconds / 1000}[relation]
-        verdict = "met" if ratio <= limit else "MISSED"
+        bar = _bar(kind, own.name, is_large=is_large)
+        verdict = ""
+        if bar is not None:
+            relation, limit = bar
+            ratio = {"of GET": milliseconds / record, "of peer": of_peer, "seconds": milliseconds / 1000}[relation]
+            verdict = f"{relation} at most {limit:g}: {'met' if ratio <= limit else 'MISSED'}"
         print(
-            f"{kind + ', ' + metric:36} {milliseconds:9,.1f} {milliseconds / record:7.1f} {of_peer:8.2f}"
-            f"   {relation} at most {limit:g}: {verdict}",
+            f"{kind + ', ' + metric:36} {milliseconds:9,.1f} {milliseconds / record:7.1f} {of_peer:8.2f}   {verdict}",
             flush=True,
         )
 
 
-def _bar(kind: str, database: str, *, is_large: bool) -> tuple[str, float]:
-    """Return in what relation, and below what, an answer is to stay."""
+def _bar(kind: str, database: str, *, is_large: bool) -> tuple[str, float] | None:
+    """Return in what relation, and below what, an answer is to stay; None where that is left open."""
     is_sqlite = database == "SQLite"
+    if kind == STORED:
+        return None
     if kind == REPEATED:
         return "of GET", 2.5
     if kind == AFTER_MORE:

@@ -85,7 +85,7 @@ async def insert_rows(session: AsyncSession, model: type[Base], columns: Sequenc
 
 
 async def insert_columns(session: AsyncSession, model: type[Base], columns: Columns, nulls: Sequence[str] = ()) -> None:
-    """Insert rows of fixed-width columns into PostgreSQL, from arrays; a row that exists already is an error.
+    """Insert rows of fixed-width columns, from arrays; a row that exists already is an error.
 
     Parameters
     ----------
@@ -94,17 +94,28 @@ async def insert_columns(session: AsyncSession, model: type[Base], columns: Colu
     nulls
         Columns that are null in all rows.
     """
-    table = table_of(model)
+    pieces = [slice(start, start + _FETCH_ROWS) for start in range(0, len(next(iter(columns.values()))), _FETCH_ROWS)]
+    if session.get_bind().dialect.name == "postgresql":
+        await _copy_columns_in(await postgresql_driver(session), table_of(model), columns, nulls, pieces)
+        return
+    driver, statement = await sqlite_driver(session), _values_statement(model, [*columns, *nulls])
+    for rows in pieces:
+        some = [values[rows].tolist() for values in columns.values()]
+        some += [[None] * len(some[0]) for _ in nulls]
+        await _execute_many(driver, statement, list(zip(*some, strict=True)))
+
+
+async def _copy_columns_in(
+    driver: asyncpg.Connection, table: Table, columns: Columns, nulls: Sequence[str], pieces: Sequence[slice]
+) -> None:
     record = _record_of({name: _kind(table.columns[name].type) for name in columns}, nulls)
-    count = len(next(iter(columns.values())))
 
     async def binary() -> AsyncIterator[bytes]:
         yield _COPY_SIGNATURE + bytes(_COPY_HEADER_BYTES - len(_COPY_SIGNATURE))
-        for start in range(0, count, _FETCH_ROWS):
-            yield _to_copied(columns, nulls, slice(start, start + _FETCH_ROWS), record)
+        for rows in pieces:
+            yield _to_copied(columns, nulls, rows, record)
         yield _COPY_TRAILER
 
-    driver = await postgresql_driver(session)
     with terminated_on_timeout(driver):
         await driver.copy_to_table(table.name, source=binary(), columns=[*columns, *nulls], format="binary")
 
@@ -225,21 +236,26 @@ async def read_columns(
     Rows are converted to columns in chunks as they arrive, so that memory holds little more than the result and a copy
     of its widest column. Only whole numbers of SQLite are in memory as text, too.
     """
-    dialect_name = session.get_bind().dialect.name
-    template = _template(query, dialect_name)
-    statement, layout = template.statement(numbers), template.layout
-    if template.is_of_texts:
+    template = _template(query, session.get_bind().dialect.name)
+    return await _read(session, template.statement(numbers), template.layout, is_of_texts=template.is_of_texts)
+
+
+async def read_with_texts(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> Columns:
+    """Read what ``read_columns`` does, of a query with bound texts: all values become literals of the statement."""
+    dialect, layout = session.get_bind().dialect, _layout_of(query)
+    is_of_texts = _is_of_texts(layout, dialect.name)
+    compiled = (_as_texts(query) if is_of_texts else query).compile(
+        dialect=dialect, compile_kwargs={"literal_binds": True}
+    )
+    return await _read(session, compiled.string, layout, is_of_texts=is_of_texts)
+
+
+async def _read(session: AsyncSession, statement: str, layout: Layout, *, is_of_texts: bool) -> Columns:
+    if is_of_texts:
         return await _fetch_texts(session, statement, layout)
-    read, gathered = _copy_out if dialect_name == "postgresql" else _fetch, _Gathered(layout)
+    gathered = _Gathered(layout)
+    read = _copy_out if session.get_bind().dialect.name == "postgresql" else _fetch
     await read(session, statement, layout, gathered.add)
-    return gathered.columns()
-
-
-async def copy_columns(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> Columns:
-    """Read what ``read_columns`` reads, of PostgreSQL, by texts too: all values become literals of the statement."""
-    compiled = query.compile(dialect=session.get_bind().dialect, compile_kwargs={"literal_binds": True})
-    gathered = _Gathered(_layout_of(query))
-    await _copy_out(session, compiled.string, gathered.layout, gathered.add)
     return gathered.columns()
 
 
@@ -282,7 +298,7 @@ def _literal(value: int | Sequence[int]) -> str:
 @functools.lru_cache(maxsize=256)
 def _template(query: Select[*tuple[Any, ...]], dialect_name: str) -> _Template:
     layout = _layout_of(query)
-    is_of_texts = dialect_name == "sqlite" and all(kind.startswith("i") for kind in layout.values())
+    is_of_texts = _is_of_texts(layout, dialect_name)
     compiled = (_as_texts(query) if is_of_texts else query).compile(dialect=_DIALECTS[dialect_name])
     return _Template(
         _LIST.sub(r"%(\1)s", compiled.string),
@@ -290,6 +306,10 @@ def _template(query: Select[*tuple[Any, ...]], dialect_name: str) -> _Template:
         layout,
         is_of_texts,
     )
+
+
+def _is_of_texts(layout: Layout, dialect_name: str) -> bool:
+    return dialect_name == "sqlite" and all(kind.startswith("i") for kind in layout.values())
 
 
 def _as_texts(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:

@@ -56,6 +56,13 @@ KEPT_COUNT_BYTES: Final = Limit(
     "event is new.",
     "the metric is counted from the facts each time",
 )
+UNSTORED_FACTS: Final = Limit(
+    "facts of a process that answers count before they are stored",
+    4_000_000,
+    "items",
+    "An answer about a new metric need not wait until they are. A fact takes 28 bytes of memory, or 36 with a value.",
+    "the answer waits until its facts are stored",
+)
 SEARCHED_ROWS: Final = Limit(
     "events or persons that a list tests with conditions on properties for a page",
     20_000,

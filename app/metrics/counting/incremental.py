@@ -162,9 +162,7 @@ class MetricCounter(Generic[CountsT]):
         """Return the facts of a series from the start of the window on, with merges of persons applied."""
 
         async def read(variants: Sequence[str], columns: Set[Column], since: int) -> FactColumns:
-            source = self._store.read(self._session, [self.series.ids[definition.digest]], variants, columns)
-            [found] = await source.since(since, self._high_water_mark)
-            return found
+            return await self._since(definition, variants, columns, since)
 
         asked = with_values(columns, [definition])
         since = self._window.since - padding
@@ -172,6 +170,20 @@ class MetricCounter(Generic[CountsT]):
         if definition.actor_property is not None or "actor" not in columns:
             return found
         return await asyncio.to_thread(lambda: found.of_actors(self._merged.resolve(found.actor)))
+
+    async def _since(
+        self, definition: SeriesDefinition, variants: Sequence[str], columns: Set[Column], since: int
+    ) -> FactColumns:
+        """Return the facts of a series from a moment on: those that are stored, and those that are not yet."""
+        mark, unstored = self._high_water_mark, self.series.unstored.get(definition.digest)
+        parts: list[FactColumns] = []
+        stored_until = mark if unstored is None else unstored.after
+        if stored_until:
+            source = self._store.read(self._session, [self.series.ids[definition.digest]], variants, columns)
+            parts += await source.since(since, stored_until)
+        if unstored is not None:
+            parts.append(await asyncio.to_thread(unstored.facts, variants, columns, since, mark))
+        return parts[0] if len(parts) == 1 else await asyncio.to_thread(concatenate, parts)
 
     async def _read_range(self, definition: SeriesDefinition, actors: ActorRange) -> FactColumns:
         """Return the facts of some actors from the start of the window on, with merges of persons applied.
@@ -202,7 +214,7 @@ class MetricCounter(Generic[CountsT]):
         """Return the facts of a series with a time in the future."""
         # An experiment may be counted before its start: what happens until then is not due later either.
         beginning = max(self._window.since, self._window.until)
-        [later] = await self._source([definition]).since(beginning, self._high_water_mark)
+        later = await self._since(definition, self.metric.variants, WITHOUT_VALUES, beginning)
         return self._in_the_future(place, later)
 
     def _source(self, definitions: Sequence[SeriesDefinition], columns: Set[Column] = WITHOUT_VALUES) -> FactReader:

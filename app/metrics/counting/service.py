@@ -25,11 +25,12 @@ from app.metrics.counting.incremental import MetricCounter
 from app.metrics.counting.repository import CountQueries, CountRepository
 from app.metrics.counting.shared_reads import SharedReads
 from app.metrics.facts.actor_keys import ActorKeyRepository
-from app.metrics.facts.event_sets import EventSet, series_of
+from app.metrics.facts.event_sets import series_of
 from app.metrics.facts.matching import MAX_KEY_CHARACTERS
 from app.metrics.facts.materializer import CHUNK, MaterializedSeries, Materializer
 from app.metrics.facts.read_filters import CohortMembers, ProjectCohorts
 from app.metrics.facts.repository import FactRepository
+from app.metrics.facts.series import SeriesDefinition
 from app.metrics.facts.stored_series import SeriesGone
 from app.metrics.facts.stores import fact_store
 from app.people.persons.service import PersonFilterService
@@ -81,8 +82,7 @@ class FactService:
     ) -> list[CountsT | EventsRemoved]:
         """Return what ``counts`` does, with the error in place of the counts of a metric that needs removed events."""
         while True:
-            async with self.slot():
-                series = await self.catch_up(metrics)
+            async with self.slot(), self._caught_up(metrics) as series:
                 with contextlib.suppress(SeriesGone):  # removed as unused; those created now are too young for that
                     counts = await self._count_all(metrics, series, recompute=recompute)
                     return [await _compared(*pair) for pair in zip(metrics, counts, strict=True)]
@@ -124,9 +124,18 @@ class FactService:
         Unfinished
             When that takes longer than ``seconds``. What was done by then is kept.
         """
-        event_sets: list[EventSet] = [event_set for metric in metrics for event_set in metric.event_sets]
         with self._materializer.progress.doing(self._project_id, "making facts of events"):
-            return await self._materializer.catch_up(self._project_id, series_of(event_sets), seconds)
+            return await self._materializer.catch_up(self._project_id, _series_of_all(metrics), seconds)
+
+    @contextlib.asynccontextmanager
+    async def _caught_up(self, metrics: Sequence[FactQuery[Any]]) -> AsyncIterator[MaterializedSeries]:
+        """Bring series up to date as ``catch_up`` does, and store their facts after the block if they are many."""
+        async with contextlib.AsyncExitStack() as stack:
+            with self._materializer.progress.doing(self._project_id, "making facts of events"):
+                series = await stack.enter_async_context(
+                    self._materializer.caught_up(self._project_id, _series_of_all(metrics))
+                )
+            yield series
 
     async def count(
         self, metric: FactQuery[CountsT], series: MaterializedSeries, *, recompute: bool = False
@@ -162,7 +171,7 @@ class FactService:
             # No stored count covers what was new just now.
             behind = [place for place, metric in kept.items() if _has_advanced(metric, series)]
             known, others = await self._known({one: kept[one] for one in kept.keys() - set(behind)}, series, reads)
-            behind += others
+            behind = [one for one in [*behind, *others] if not _is_unstored(metrics[one], series)]
             for some in chunks(behind, _TOGETHER):
                 known |= await self._with_new({place: kept[place] for place in some}, series, reads)
         left = {place: metrics[place] for place in places if place not in known}
@@ -250,7 +259,8 @@ class FactService:
             async with self._database.snapshot() as session:
                 counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts, reads)
                 known, counted = await counter.find_stored(), None
-                if known is not None and metric.is_kept and not is_forced:
+                is_added_to = metric.is_kept and not is_forced and not _is_unstored(metric, series)
+                if known is not None and is_added_to:
                     counted = (await Deltas(session, self.store, self._project_id).add({0: (counter, known)})).get(0)
                 if counted is None:
                     counted = await counter.recompute()
@@ -331,7 +341,11 @@ class FactService:
 
 
 def _series_digests(metrics: Sequence[FactQuery[Any]]) -> set[str]:
-    return {one.digest for one in series_of([event_set for metric in metrics for event_set in metric.event_sets])}
+    return {one.digest for one in _series_of_all(metrics)}
+
+
+def _series_of_all(metrics: Sequence[FactQuery[Any]]) -> list[SeriesDefinition]:
+    return series_of([event_set for metric in metrics for event_set in metric.event_sets])
 
 
 def _missing_events(metric: FactQuery[Any], series: MaterializedSeries) -> EventsRemoved | None:
@@ -345,6 +359,11 @@ def _missing_events(metric: FactQuery[Any], series: MaterializedSeries) -> Event
 
 def _has_advanced(metric: FactQuery[Any], series: MaterializedSeries) -> bool:
     return any(one.digest in series.advanced for one in series_of(metric.event_sets))
+
+
+def _is_unstored(metric: FactQuery[Any], series: MaterializedSeries) -> bool:
+    """Whether facts of a metric are in memory only, where they are counted, but not found by person."""
+    return any(one.digest in series.unstored for one in series_of(metric.event_sets))
 
 
 async def _compared(metric: FactQuery[CountsT], counts: CountsT | EventsRemoved) -> CountsT | EventsRemoved:

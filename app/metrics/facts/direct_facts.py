@@ -1,11 +1,10 @@
 """Facts that the database makes of events itself, where it can decide exactly as ``SeriesMatcher`` does.
 
-Reading the properties of events into Python costs several times what the database needs for them. So it stores the
-facts of ordinary events, and leaves over every event of which it cannot be sure: those are matched in Python. What it
-compares is the raw JSON token of a property, the same that the matcher gets.
+Reading the properties of events into Python costs several times what the database needs for them. So it decides about
+ordinary events, and leaves over every event of which it cannot be sure: those are matched in Python. What it compares
+is the raw JSON token of a property, the same that the matcher gets.
 """
 
-import asyncio
 import functools
 import json
 import re
@@ -26,11 +25,10 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    delete,
     false,
     func,
-    insert,
     literal,
+    literal_column,
     not_,
     null,
     or_,
@@ -44,25 +42,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.common import limits
-from app.db.bulk import Columns, copy_columns, insert_columns, table_of
-from app.db.compiled_queries import is_among
-from app.db.models import Event, Fact, SeriesVariant
+from app.db.bulk import Columns, read_with_texts
+from app.db.compiled_queries import interrupted_after, is_among
+from app.db.models import Event
 from app.db.rows import fetch_rows_by_size
 from app.db.sizes import octets
 from app.events.repository import NO_PERSON
 from app.metrics.facts.direct_filters import can_decide, decided, is_plain, keys_of
-from app.metrics.facts.matching import NO_NUMBER, EventRow, key_text
+from app.metrics.facts.matching import EventRow, key_text
 from app.metrics.facts.series import SeriesDefinition
 from app.properties.filters import Conjunction, Group, canonical
 
-_DECIDED_COLUMNS: Final = ("sequence", "person_id", "time", "value", "variant")
-_UNSURE: Final = -1  # in place of the code of a variant: only the matcher can tell
+_UNSURE: Final = -1  # in place of the place of a variant: only the matcher can tell
+# A statement of SQLite that takes longer is given up. (PostgreSQL has a timeout of its own.)
+_STATEMENT_SECONDS: Final = 5.0
 _MAX_NAMES: Final = 100
 _MAX_PROPERTIES: Final = 4
 # SQLite refuses patterns of 50,000 bytes.
 _MAX_KEY_CHARACTERS: Final = 1_000
 # Series with more variants than this are matched in Python: the statement names them all.
-_MAX_CODES: Final = 100
+MAX_VARIANTS: Final = 100
 # Larger properties are left over, so that the bytes that a statement reads are bounded.
 _MAX_PROPERTY_BYTES: Final = 16 * 1024
 _ARROW_SINCE: Final = (3, 38)  # the version of SQLite that returns raw tokens
@@ -111,9 +110,9 @@ def _properties_of(definition: SeriesDefinition, tree: Group) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class DecidedFacts:
-    """The facts of a range of events, as columns, and the sequence numbers of events that only the matcher can tell."""
+    """The facts of a range of events, and the sequence numbers of events that only the matcher can tell."""
 
-    facts: Columns
+    columns: Columns
     unsure: NDArray[np.int64]
 
 
@@ -125,124 +124,79 @@ class DirectFactRepository:
         self._project_id = project_id
         self._dialect = session.get_bind().dialect.name
 
-    async def codes(self, series_id: int) -> Mapping[str, int] | None:
-        """Return the code of each variant that a series has so far; None when they are too many."""
-        rows = await self._session.execute(
-            select(SeriesVariant.value, SeriesVariant.code)
-            .where(SeriesVariant.series_id == series_id)
-            .limit(_MAX_CODES + 1)
-        )
-        found = {row.value: row.code for row in rows}
-        return None if len(found) > _MAX_CODES else found
-
-    async def append(
-        self,
-        series_id: int,
-        definition: SeriesDefinition,
-        codes: Mapping[str, int],
-        after: int,
-        until: int,
-    ) -> NDArray[np.int64]:
-        """Store the facts of events in a range of SQLite; return the events of which it is unsure."""
-        decided = self._decisions(definition, codes, after, until, carefully=True).subquery()
-        is_valued = definition.value_property is not None
-        named = [name for name in _DECIDED_COLUMNS if is_valued or name != "value"]
-        rows = select(literal(series_id, Integer), *(decided.c[name] for name in named))
-        # Not sorted by person: in another order than that of the primary key rows cost three times as much.
-        await self._session.execute(insert(table_of(Fact)).from_select(["series_id", *named], rows))
-        # A statement returns nothing beside what it inserts, and facts are sooner read again than events.
-        are_unsure = (
-            Fact.series_id == series_id,
-            Fact.sequence > after,
-            Fact.sequence <= until,
-            Fact.variant == _UNSURE,
-        )
-        unsure = (await self._session.scalars(select(Fact.sequence).where(*are_unsure))).all()
-        if unsure:
-            await self._session.execute(delete(table_of(Fact)).where(*are_unsure))
-        return np.array(unsure, np.int64)
-
     async def decide(
         self,
         definition: SeriesDefinition,
-        codes: Mapping[str, int],
+        variants: Sequence[str],
         after: int,
         until: int,
         *,
         carefully: bool,
     ) -> DecidedFacts:
-        """Return the facts of events in a range of PostgreSQL, by sequence numbers.
+        """Return the facts of the events in a range of sequence numbers, as columns of ``MadeFacts``.
 
-        Without ``carefully`` it is faster, and fails for more events.
+        Parameters
+        ----------
+        variants
+            Those that the database knows; events with others are unsure.
+        carefully
+            Without it PostgreSQL is faster, and fails for more events.
 
         Raises
         ------
-        asyncpg.PostgresError
+        asyncpg.PostgresError, sqlite3.OperationalError
             When the properties of an event are not JSON, or the statement takes too long.
         """
-        columns = await copy_columns(
-            self._session, self._decisions(definition, codes, after, until, carefully=carefully)
-        )
+        query = self._decisions(definition, variants, after, until, carefully=carefully)
+        async with interrupted_after(self._session, _STATEMENT_SECONDS):
+            columns = await read_with_texts(self._session, query)
         is_sure = columns["variant"] != _UNSURE
+        if is_sure.all():
+            return DecidedFacts(columns, np.empty(0, np.int64))
         sure = {name: values[is_sure] for name, values in columns.items()}
         return DecidedFacts(sure, columns["sequence"][~is_sure])
 
-    async def store(
-        self, series_id: int, definition: SeriesDefinition, decided: DecidedFacts, after: int, *, in_bulk: bool
-    ) -> NDArray[np.int64]:
-        """Store the facts of events after a sequence number; return the later ones of which PostgreSQL is unsure.
-
-        They are stored in the order of persons, so that the index is filled in its own order.
-        """
-        is_new = decided.facts["sequence"] > after
-        new = {name: values[is_new] for name, values in decided.facts.items()}
-        nulls = ["is_appended"] if in_bulk else []
-        if definition.value_property is None:
-            nulls.append("value")
-            del new["value"]
-        order = await asyncio.to_thread(np.argsort, new["person_id"], kind="stable")
-        ordered = {name: values[order] for name, values in new.items()}
-        series_ids = np.full(len(order), series_id, np.int32)
-        await insert_columns(self._session, Fact, {"series_id": series_ids, **ordered}, nulls)
-        return decided.unsure[decided.unsure > after]
-
     def _decisions(
-        self, definition: SeriesDefinition, codes: Mapping[str, int], after: int, until: int, *, carefully: bool
+        self, definition: SeriesDefinition, variants: Sequence[str], after: int, until: int, *, carefully: bool
     ) -> Select[*tuple[Any, ...]]:
         """Return the query of the facts of events in a range, and of those that may be facts: these are ``_UNSURE``."""
         tree = _filter_or_fail(definition)
         properties = _properties_of(definition, tree)
         tokens = self._tokens(properties, self._between(definition, after, until), carefully=carefully)
-        read = _apart(tokens) if properties else tokens.subquery()
+        read = self._apart(tokens) if properties else tokens.subquery()
         of = {key: read.c[f"token_{place}"] for place, key in enumerate(properties)}
         passes = decided(tree, of) if tree.children else true()
         found = select(
             *(read.c[name] for name in ("sequence", "person_id", "time")),
-            self._value(definition, of).label("value"),
-            _variant(definition, of, codes).label("variant"),
+            *(
+                []
+                if definition.value_property is None
+                else [self._number(of[definition.value_property]).label("value")]
+            ),
+            _variant(definition, of, variants).label("variant"),
             passes.label("passes"),
         )
         found = found.where(passes.is_not(false())) if tree.children else found
-        number = _apart(found) if definition.value_property is not None else found.subquery()
+        number = self._apart(found) if definition.value_property is not None else found.subquery()
         doubtful = [number.c.passes.is_(None)] if tree.children else []
         doubtful += [number.c.value.is_(None)] if definition.value_property is not None else []
         doubtful += [number.c.variant.is_(None)] if definition.variant_property is not None else []
         variant = case((or_(false(), *doubtful), _UNSURE), else_=number.c.variant)
-        return select(
-            *(number.c[name] for name in ("sequence", "person_id", "time")),
-            func.coalesce(number.c.value, self._no_number(), type_=Double).label("value"),
-            type_coerce(variant, Integer).label("variant"),
-        )
+        kept = select(*(number.c[name] for name in ("sequence", "person_id", "time")))
+        if definition.value_property is not None:
+            kept = kept.add_columns(func.coalesce(number.c.value, self._no_number(), type_=Double).label("value"))
+        return kept.add_columns(type_coerce(variant, Integer).label("variant"))
 
-    async def left_over(self, unsure: NDArray[np.int64], limit: int) -> tuple[Sequence[EventRow], bool]:
-        """Return the events of which the database is unsure, and whether there may be more of them."""
+    async def left_over(self, unsure: NDArray[np.int64]) -> Sequence[EventRow]:
+        """Return the events of which the database is unsure: fewer where they are large, or were removed meanwhile."""
         numbers = unsure.tolist()
+        if not numbers:
+            return ()
         bound = {
             "project_id": self._project_id,
             "unsure": numbers if self._dialect == "postgresql" else json.dumps(numbers),
-            "limit": limit,
         }
-        rows, is_cut = await fetch_rows_by_size(
+        rows, _ = await fetch_rows_by_size(
             self._session,
             _left_over_query(self._dialect),
             Event.sequence,
@@ -250,7 +204,7 @@ class DirectFactRepository:
             limits.ROWS_BYTES.value,
             bound,
         )
-        return cast("Sequence[EventRow]", rows), is_cut or len(rows) >= limit
+        return cast("Sequence[EventRow]", rows)
 
     def _between(self, definition: SeriesDefinition, after: int, until: int) -> Sequence[ColumnElement[bool]]:
         conditions = [
@@ -270,7 +224,7 @@ class DirectFactRepository:
             # Checked once that it is JSON, for all properties.
             document = as_type(Event.properties, JSON)
             known = case((self._is_unsure(carefully=carefully), null()), else_=document).label("document")
-            read = _apart(select(Event.sequence, Event.person_id, Event.time, known).where(*conditions))
+            read = self._apart(select(Event.sequence, Event.person_id, Event.time, known).where(*conditions))
             found = [
                 case((read.c.document.is_(None), null()), else_=_field(read.c.document, key)) for key in properties
             ]
@@ -281,17 +235,19 @@ class DirectFactRepository:
             events = select(Event.sequence, Event.person_id, Event.time).where(*conditions)
         return events.add_columns(*(token.label(f"token_{place}") for place, token in enumerate(found)))
 
-    def _value(self, definition: SeriesDefinition, tokens: Mapping[str, ColumnElement[Any]]) -> ColumnElement[Any]:
-        if definition.value_property is None:
-            return self._no_number()
-        token = tokens[definition.value_property]
+    def _number(self, token: ColumnElement[Any]) -> ColumnElement[Any]:
         if self._dialect == "postgresql":
             return _number_in_postgresql(token, self._no_number())
         return _number_in_sqlite(token, self._no_number())
 
     def _no_number(self) -> ColumnElement[Any]:
-        # What COPY reads has no bound values, and only this is a literal of PostgreSQL.
-        return as_type(literal("-Infinity"), Double) if self._dialect == "postgresql" else literal(NO_NUMBER, Double)
+        # A literal in the words of the database: no other would be written into the statement.
+        return literal_column("'-Infinity'::float8" if self._dialect == "postgresql" else "-9e999", Double)
+
+    def _apart(self, query: Select[*tuple[Any, ...]]) -> Subquery:
+        """Return a subquery whose columns are computed once for each row, and not for each mention of them."""
+        # SQLite has no offset without a limit.
+        return (query.limit(-1) if self._dialect == "sqlite" else query).offset(0).subquery()
 
     @staticmethod
     def _is_unsure(*, carefully: bool) -> ColumnElement[bool]:
@@ -331,24 +287,15 @@ class DirectFactRepository:
 @functools.cache
 def _left_over_query(dialect_name: str) -> Select[int, int, int, str, str]:
     """Return the query of the events of a project that are ``unsure``."""
-    return (
-        select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties)
-        .where(
-            Event.project_id == bindparam("project_id", type_=Integer),
-            is_among(Event.sequence, "unsure", dialect_name),
-        )
-        .limit(bindparam("limit"))
+    return select(Event.sequence, Event.person_id, Event.time, Event.name, Event.properties).where(
+        Event.project_id == bindparam("project_id", type_=Integer),
+        is_among(Event.sequence, "unsure", dialect_name),
     )
 
 
 def _field(document: ColumnElement[Any], key: str) -> ColumnElement[Any]:
     """Return the raw token of a property in PostgreSQL's JSON, empty where there is none."""
     return func.coalesce(as_type(func.json_object_field(document, key), Text), "")
-
-
-def _apart(query: Select[*tuple[Any, ...]]) -> Subquery:
-    """Return a subquery whose columns are computed once for each row, and not for each mention of them."""
-    return query.offset(0).subquery()
 
 
 def _has(text: ColumnElement[Any] | InstrumentedAttribute[str], *parts: str) -> ColumnElement[bool]:
@@ -368,23 +315,23 @@ def _filter_or_fail(definition: SeriesDefinition) -> Group:
 
 
 def _variant(
-    definition: SeriesDefinition, tokens: Mapping[str, ColumnElement[Any]], codes: Mapping[str, int]
+    definition: SeriesDefinition, tokens: Mapping[str, ColumnElement[Any]], variants: Sequence[str]
 ) -> ColumnElement[Any]:
-    """Return the code of the variant that an event names; null where only the matcher can tell."""
+    """Return the place of the variant that an event names; null where only the matcher can tell."""
     if definition.variant_property is None:
         return literal(0, Integer)
-    by_token = {text: literal(code, Integer) for text, code in _codes_by_token(codes).items()}
+    by_token = {text: literal(place, Integer) for text, place in _places_by_token(variants).items()}
     return case(by_token, value=tokens[definition.variant_property], else_=null())
 
 
-def _codes_by_token(codes: Mapping[str, int]) -> Mapping[str, int]:
-    """Return the codes of variants by the tokens that stand for them; the empty token is an absent property."""
-    tokens = {"": 0}
-    for value, code in codes.items():
+def _places_by_token(variants: Sequence[str]) -> Mapping[str, int]:
+    """Return the places of variants by the tokens that stand for them; the empty token is an absent property."""
+    tokens = {"": variants.index("")}
+    for place, value in enumerate(variants):
         candidates = [f'"{value}"'] if is_plain(value) else []
         if _BARE_VARIANT.fullmatch(value):
             candidates.append(value)
-        tokens |= {token: code for token in candidates if key_text(token.encode()) == value}
+        tokens |= {token: place for token in candidates if key_text(token.encode()) == value}
     return tokens
 
 

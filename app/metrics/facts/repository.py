@@ -8,6 +8,7 @@ import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Any, Literal, cast
 
+import numpy as np
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -31,11 +32,12 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.timestamps import to_microseconds
-from app.db.bulk import Columns, Row, chunks, insert_rows, read_columns
+from app.db.bulk import Columns, Row, chunks, insert_columns, insert_rows, read_columns
 from app.db.compiled_queries import execute_within, fetch_within, is_among
 from app.db.models import Fact, Project, Series, SeriesVariant, utc_now
 from app.db.upserts import insert_if_absent
 from app.metrics.facts.event_sets import names_actors
+from app.metrics.facts.made_facts import MadeFacts
 from app.metrics.facts.matching import Match
 from app.metrics.facts.series import SeriesDefinition
 from app.metrics.facts.series_facts import value_column
@@ -341,6 +343,24 @@ class FactRepository:
         microseconds of PostgreSQL's time per row, 1.6 of them without that index.
         """
         await self.insert(await self.to_rows(matches), bulk)
+
+    async def insert_made(self, series_id: int, made: MadeFacts, *, in_bulk: bool) -> None:
+        """Store the facts of the next events of a series, in the order of its table. Call ``lock`` first.
+
+        PostgreSQL has them in the order of persons, so that the index is filled in its own order.
+        """
+        codes = (await self.codes_of({series_id: made.named()}))[series_id]
+        numbers = [codes.get(text, 0) for text in made.variants]
+        by = "person_id" if self._dialect == "postgresql" else "sequence"
+
+        def ordered() -> Columns:
+            facts = made.select(np.argsort(made.columns[by], kind="stable"))
+            series_ids = np.full(len(facts), series_id, np.int32)
+            return {"series_id": series_ids, **facts.columns, "variant": facts.numbered(numbers)}
+
+        columns = await asyncio.to_thread(ordered)
+        nulls = [] if "value" in columns else ["value"]
+        await insert_columns(self._session, Fact, columns, [*nulls, "is_appended"] if in_bulk else nulls)
 
     async def to_rows(self, matches: Mapping[int, Sequence[Match]]) -> list[Row]:
         """Return the facts of series as rows of ``FACT_COLUMNS``, by person; new variants get a code."""

@@ -14,7 +14,8 @@ from app.db.models import Experiment
 from app.experiments.scorecard.counting import ScorecardCounter, metrics_of
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
-from app.metrics.facts.materializer import MaterializedSeries, Unfinished
+from app.metrics.facts.catching_up import Unfinished
+from app.metrics.facts.materializer import MaterializedSeries
 from app.metrics.facts.stored_series import SeriesGone
 from app.metrics.failures import ATTEMPTS, CountingFailures
 from app.metrics.queries.service import MetricQueryBuilder

@@ -34,7 +34,7 @@ from app.metrics.aggregation.value_sums import ValueCounts
 from app.metrics.counting import deltas
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
-from app.metrics.facts import repository
+from app.metrics.facts import catching_up, repository
 from app.metrics.facts.columns import FactColumns
 from app.metrics.facts.event_sets import group_property
 from app.metrics.facts.materializer import Materializer
@@ -180,17 +180,40 @@ async def test_incremental_counts_of_groups_equal_recomputed_counts(
     await live_through(history, group_fact_queries, (await new_service(client, database)).project_id, database)
 
 
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=history, room=st.sampled_from([4, 1_000]), few=st.sampled_from([0, 3]))
+async def test_counts_of_facts_in_memory_equal_those_of_stored_facts(
+    client: httpx.AsyncClient,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    history: list[Any],
+    room: int,
+    few: int,
+) -> None:
+    """Facts are stored after they were counted, while another process makes and stores the same."""
+    monkeypatch.setattr(catching_up, "FEW", few)
+    project_id = (await new_service(client, database)).project_id
+    materializer = Materializer(database, chunk=5, direct_from=1, unstored_facts=room)
+    try:
+        await live_through(history, fact_queries, project_id, database, materializer)
+    finally:
+        await materializer.close()
+
+
 async def live_through(
     history: list[Any],
     queries: Callable[[int, Edit], Sequence[FactQuery[Any]]],
     project_id: int,
     database: Database,
+    materializer: Materializer | None = None,
 ) -> None:
-    """Count after every step of a history, by adding what is new and from all facts."""
-    facts = FactService(database, Materializer(database, chunk=5), project_id)
+    """Count after every step of a history, by adding what is new and from all facts, in two processes."""
+    elsewhere = FactService(database, Materializer(database, chunk=5), project_id)
+    facts = elsewhere if materializer is None else FactService(database, materializer, project_id)
     persons = await create_persons(database, project_id)
     hours, edit, sent = 1, Edit(), list[NewEvent]()
-    for step in history:
+    metrics, added = queries(hours, edit), list[Any]()
+    for step in [*history, 0]:
         if isinstance(step, int):
             hours += step
         elif isinstance(step, tuple):
@@ -203,8 +226,14 @@ async def live_through(
         metrics = queries(hours, edit)
         assert all(metric.is_kept for metric in metrics)
         added = [compared(*pair) for pair in zip(metrics, await facts.counts(metrics), strict=True)]
-        counted = [compared(*pair) for pair in zip(metrics, await facts.counts(metrics, recompute=True), strict=True)]
-        assert added == counted
+        assert added == await recounted(elsewhere, metrics)
+    await facts.catch_up(metrics)  # stores what is in memory
+    assert added == await recounted(elsewhere, metrics)
+
+
+async def recounted(facts: FactService, metrics: Sequence[FactQuery[Any]]) -> list[Any]:
+    counts = await facts.counts(metrics, recompute=True)
+    return [compared(*pair) for pair in zip(metrics, counts, strict=True)]
 
 
 def compared(metric: FactQuery[Any], counts: Any) -> Any:

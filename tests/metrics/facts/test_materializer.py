@@ -15,7 +15,8 @@ from app.db.database import Database
 from app.db.models import Fact
 from app.events.appending.repository import NewEvent, NewEventRepository
 from app.events.repository import EventRepository
-from app.metrics.facts.materializer import Materializer, Unfinished
+from app.metrics.facts.catching_up import Unfinished
+from app.metrics.facts.materializer import Materializer
 from app.metrics.facts.series import EventSource, SeriesDefinition
 from app.properties.filters import parse_filter
 from tests.support.service import Service, event
