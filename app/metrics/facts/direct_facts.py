@@ -7,7 +7,6 @@ compares is the raw JSON token of a property, the same that the matcher gets.
 
 import asyncio
 import functools
-import json
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -236,12 +235,7 @@ class DirectFactRepository:
 
     async def left_over(self, unsure: NDArray[np.int64], limit: int) -> tuple[Sequence[EventRow], bool]:
         """Return the events of which the database is unsure, and whether there may be more of them."""
-        numbers = unsure.tolist()
-        bound = {
-            "project_id": self._project_id,
-            "unsure": numbers if self._dialect == "postgresql" else json.dumps(numbers),
-            "limit": limit,
-        }
+        bound = {"project_id": self._project_id, "unsure": unsure.tolist(), "limit": limit}
         rows, is_cut = await fetch_rows_by_size(
             self._session,
             _left_over_query(self._dialect),

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from app.db.compiled_queries import interrupted_after
 from app.db.database import Database
+from app.db.drivers import interrupted_after
 from app.db.errors import DATABASE_ERRORS, describe, is_data_error, is_statement_timeout
 from app.events.repository import EventRepository
 from app.metrics.facts.direct_facts import DecidedFacts, DirectFactRepository, can_be_direct, is_direct
