@@ -72,7 +72,9 @@ class Contestant:
     async def forget(self) -> None:
         """Remove all series, so that the next question about any metric is the first one."""
         async with self.database.write() as session:
-            await session.execute(text("DELETE FROM fact" if self.database.is_sqlite else "TRUNCATE fact"))
+            await session.execute(
+                text("DELETE FROM series_fact" if self.database.is_sqlite else "TRUNCATE series_fact")
+            )
             for table in ("series_variant", "series", "count"):
                 await session.execute(text(f'DELETE FROM "{table}"'))
 

@@ -12,7 +12,7 @@ from sqlalchemy.types import TypeEngine
 
 from app.db.advisory_locks import SchemaLock, lock_schema
 from app.db.engines import create_migration_engine
-from app.db.migrations import Revisions, stored_revisions
+from app.db.migrations import Revisions, SchemaTooNew, missing_tables, stored_revisions
 from app.db.models import Base
 from app.db.models.base import DIALECT, UtcDateTime
 from app.settings import Settings
@@ -64,6 +64,8 @@ def migrate(connection: Connection) -> None:
             lock_schema(connection, SchemaLock.DATABASE)
             connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
         if context.config.attributes.get("leaves_newer_schemas") and is_newer(connection):
+            if missing := missing_tables(connection):
+                raise SchemaTooNew(missing)
             logger.warning("schema was migrated by a newer version and is compatible; leaving it as it is")
             return
         context.run_migrations()
