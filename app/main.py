@@ -45,7 +45,7 @@ from app.experiments.snapshots.router import router as snapshots_router
 from app.experiments.verdicts.dependencies import build_verdicts
 from app.experiments.webhooks.activity_router import router as webhooks_activity_router
 from app.experiments.webhooks.delivery import Deliverer
-from app.experiments.webhooks.dependencies import build_watch
+from app.experiments.webhooks.dependencies import build_followed_flags, build_watch
 from app.experiments.webhooks.router import router as webhooks_router
 from app.experiments.webhooks.sending import Sender
 from app.flags.activity_router import router as flags_activity_router
@@ -276,6 +276,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
     database = Database(settings)
     materializer = Materializer(database, unstored_facts=limits.UNSTORED_FACTS.value)
     application.state.database = database
+    application.state.build_flags = build_followed_flags
     application.state.materializer = materializer
     application.state.evaluation, enrichment = build_evaluation(database)
     application.state.cookieless = cookieless = CookielessService(database, is_enabled=settings.cookieless_visitors)

@@ -331,7 +331,7 @@ async def sizes(database: Database) -> tuple[int, int]:
     """Return how many facts there are, and the bytes that they take."""
     if (there := database.clickhouse) is None:
         async with database.read() as session:
-            row = await session.execute(text("SELECT count(*), pg_total_relation_size('fact') FROM fact"))
+            row = await session.execute(text("SELECT count(*), pg_total_relation_size('series_fact') FROM series_fact"))
             count, size = row.one()
             return int(count), int(size)
     return await stored_in(there, "fact")

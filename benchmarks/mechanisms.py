@@ -25,8 +25,8 @@ from starlette.types import Message
 
 from app.accounts.projects.service import AccountService, NewProject
 from app.db.bulk import insert_rows, table_of
-from app.db.compiled_queries import driver_of
 from app.db.database import Database
+from app.db.drivers import driver_of
 from app.db.models import Event
 from app.events.appending.repository import NewEvent
 from app.events.capture.decoding import wire

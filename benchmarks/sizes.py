@@ -39,11 +39,11 @@ async def measure(name: str, database: Database, events: int) -> None:
         properties = float((await session.execute(text("SELECT avg(length(properties)) FROM event"))).scalar_one())
     print(f"{name:10} event {stored / events:6.0f} bytes, {properties:.0f} of them properties")
 
-    empty = await size(database, "fact")
+    empty = await size(database, "series_fact")
     everything = tuple(EventSource(step, parse_filter(None)) for step in ("$pageview", *STEPS))
     await Materializer(database).catch_up(project_id, [SeriesDefinition(everything, f"$feature/{FLAG}")])
-    facts = await count(database, "fact")
-    print(f"{name:10} fact  {(await size(database, 'fact') - empty) / facts:6.0f} bytes")
+    facts = await count(database, "series_fact")
+    print(f"{name:10} fact  {(await size(database, 'series_fact') - empty) / facts:6.0f} bytes")
 
 
 async def main() -> None:

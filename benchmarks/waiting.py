@@ -76,7 +76,9 @@ class Contestant:
     async def forget(self) -> None:
         """Remove all series, so that the next question about any metric is the first one."""
         async with self.database.write() as session:
-            await session.execute(text("DELETE FROM fact" if self.database.is_sqlite else "TRUNCATE fact"))
+            await session.execute(
+                text("DELETE FROM series_fact" if self.database.is_sqlite else "TRUNCATE series_fact")
+            )
             for table in ("series_variant", "series", "count"):
                 await session.execute(text(f'DELETE FROM "{table}"'))
 
@@ -201,20 +203,15 @@ def report(own: Contestant, theirs: dict[tuple[str, str], float], *, is_large: b
 
 def _bar(kind: str, database: str, *, is_large: bool) -> tuple[str, float] | None:
     """Return in what relation, and below what, an answer is to stay; None where that is left open."""
-    is_sqlite = database == "SQLite"
-    if kind == STORED:
-        return None
-    if kind == REPEATED:
-        return "of GET", 2.5
-    if kind == AFTER_MORE:
-        return "of GET", 8 if is_large else 6
-    if kind == RECOUNT:
-        return "of peer", 1.0 if is_sqlite else 0.5
-    if is_large:
-        return "seconds", 25 if kind == FIRST else 6
-    if kind == BY_EXPOSURE:
-        return "of peer", 2
-    return "of peer", 8 if is_sqlite else 5
+    of_peer = 8 if database == "SQLite" else 5
+    bars: dict[str, tuple[str, float]] = {
+        REPEATED: ("of GET", 2.5),
+        AFTER_MORE: ("of GET", 8 if is_large else 6),
+        RECOUNT: ("of peer", 1.0 if database == "SQLite" else 0.5),
+        FIRST: ("seconds", 25) if is_large else ("of peer", of_peer),
+        BY_EXPOSURE: ("seconds", 6) if is_large else ("of peer", 2),
+    }
+    return bars.get(kind)
 
 
 async def main() -> None:

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
-from app.db.advisory_locks import lock_schema
+from app.db.advisory_locks import SchemaLock, lock_schema
 from app.db.engines import create_migration_engine
-from app.db.migrations import Revisions, stored_revisions
+from app.db.migrations import Revisions, SchemaTooNew, missing_tables, stored_revisions
 from app.db.models import Base
 from app.db.models.base import DIALECT, UtcDateTime
 from app.settings import Settings
@@ -61,9 +61,11 @@ def migrate(connection: Connection) -> None:
     with context.begin_transaction():
         if not is_sqlite:
             # Replicas that start together migrate one after another: the first does the work, the others find it done.
-            lock_schema(connection)
+            lock_schema(connection, SchemaLock.DATABASE)
             connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
         if context.config.attributes.get("leaves_newer_schemas") and is_newer(connection):
+            if missing := missing_tables(connection):
+                raise SchemaTooNew(missing)
             logger.warning("schema was migrated by a newer version and is compatible; leaving it as it is")
             return
         context.run_migrations()

@@ -9,15 +9,21 @@ from typing import Any, Final
 from sqlalchemy import Connection, Integer, ScalarSelect, Select, bindparam, func, null, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.compiled_queries import driver_of, fetch_within
+from app.db.compiled_queries import fetch_within
 from app.db.database import Database
+from app.db.drivers import driver_of
 
-_MIGRATION_KEY: Final = 7_236_180_011
-CLICKHOUSE_MIGRATION_KEY: Final = 7_236_180_012
 _KEY: Final = (bindparam("lock", type_=Integer), bindparam("project_id", type_=Integer))
 _EXCLUSIVE: Final[Select[Any]] = select(func.pg_advisory_xact_lock(*_KEY))
 _SHARED: Final[Select[Any]] = select(func.pg_advisory_xact_lock_shared(*_KEY))
 _NOTHING: Final = select(null())
+
+
+class SchemaLock(IntEnum):
+    """What a lock of a schema protects. Its number is the only key."""
+
+    DATABASE = 7_236_180_011
+    CLICKHOUSE = 7_236_180_012
 
 
 class ProjectLock(IntEnum):
@@ -60,7 +66,7 @@ def waiting_for_holders(dialect_name: str) -> ScalarSelect[Any]:
     return (_EXCLUSIVE if dialect_name == "postgresql" else _NOTHING).scalar_subquery()
 
 
-def lock_schema(connection: Connection) -> None:
-    """Wait until no other process migrates the schema."""
+def lock_schema(connection: Connection, lock: SchemaLock) -> None:
+    """Wait until no other process migrates a schema."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_KEY})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})

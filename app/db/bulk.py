@@ -24,9 +24,8 @@ from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import TypeEngine
 
-from app.db.compiled_queries import terminated_on_timeout
+from app.db.drivers import postgresql_driver, sqlite_driver, terminated_on_timeout
 from app.db.models import Base
-from app.db.rows import postgresql_driver, sqlite_driver
 
 Item = TypeVar("Item")
 Row = tuple[object, ...]

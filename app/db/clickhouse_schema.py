@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, insert, or_, select, text
+from sqlalchemy import Connection, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import clickhouse_flags
-from app.db.advisory_locks import CLICKHOUSE_MIGRATION_KEY
+from app.db.advisory_locks import SchemaLock, lock_schema
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
 from app.db.models import ClickHouseMigration, EventArchive, Series
@@ -80,7 +80,7 @@ async def migrate(database: Database) -> int:
         return 0
     async with database.write() as session:
         # PostgreSQL has real locks: of replicas that start together one migrates, and the others wait.
-        await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CLICKHOUSE_MIGRATION_KEY})
+        await (await session.connection()).run_sync(lock_schema, SchemaLock.CLICKHOUSE)
         missing = range(await _count_done(session), len(STEPS))
         for number in missing:
             for statement in STEPS[number](clickhouse):

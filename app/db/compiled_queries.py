@@ -4,12 +4,10 @@ They read one or a few rows by key, where building, compiling and dispatching a 
 needs for it. Build such a query once, with ``bindparam`` for values that change.
 """
 
-import asyncio
-import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVarTuple
+from typing import Any, Generic, TypeVarTuple
 
 from sqlalchemy import (
     ARRAY,
@@ -30,18 +28,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.util import await_, greenlet_spawn
 
-Columns = TypeVarTuple("Columns")
+from app.db.drivers import Driver, driver_of, terminated_on_timeout
 
-# asyncpg's connection or aiosqlite's: they share no type.
-Driver: TypeAlias = Any
+Columns = TypeVarTuple("Columns")
 
 _Convert = Callable[[Any], Any]
 _Rows = Awaitable[Sequence[Sequence[Any]]]
-_DRIVER = "driver"
 
 
 @dataclass(frozen=True)
-class _CompiledQuery(Generic[*Columns]):
+class CompiledQuery(Generic[*Columns]):
     """A query as text, with the conversions of its parameters and columns to and from the driver."""
 
     text: str
@@ -74,7 +70,7 @@ async def fetch(
     After an error the query is executed again by SQLAlchemy, which may succeed on another connection, and otherwise
     raises the error that callers handle.
     """
-    compiled_query = _compile(query, engine.dialect)
+    compiled_query = compile_query(query, engine.dialect)
     values = compiled_query.values(parameters)
     execute = _request_in_transaction if in_transaction else _request
 
@@ -100,7 +96,7 @@ async def fetch_within(
 
     On PostgreSQL it runs inside the session's transaction if a previous statement has begun it.
     """
-    compiled_query = _compile(query, session.get_bind().dialect)
+    compiled_query = compile_query(query, session.get_bind().dialect)
     driver = await driver_of(session)
     return compiled_query.rows(await _request(driver, compiled_query.text, compiled_query.values(parameters)))
 
@@ -115,7 +111,7 @@ async def execute_within(
     RuntimeError
         When no previous statement has begun the transaction on PostgreSQL: this one would be committed by itself.
     """
-    compiled = _compile(statement, session.get_bind().dialect)
+    compiled = compile_query(statement, session.get_bind().dialect)
     driver, values = await driver_of(session), [compiled.values(one) for one in parameters]
     if session.get_bind().dialect.name == "postgresql" and not driver.is_in_transaction():
         raise RuntimeError("no statement has begun the transaction")
@@ -127,21 +123,6 @@ async def execute_within(
         await _request(driver, compiled.text, one)
 
 
-async def driver_of(session: AsyncSession) -> Driver:
-    """Return the driver's connection of a session, which keeps it until its only transaction ends."""
-    driver = session.info.get(_DRIVER)
-    if driver is None:
-        connection = await session.connection()
-        driver = session.info[_DRIVER] = (await connection.get_raw_connection()).driver_connection
-    return driver
-
-
-async def give_back_connection(session: AsyncSession) -> None:
-    """Let others have the connection of a session that only reads; it takes another one when it is used again."""
-    await session.commit()
-    session.info.pop(_DRIVER, None)
-
-
 def is_among(column: InstrumentedAttribute[Any], parameter: str, dialect_name: str) -> ColumnElement[bool]:
     """Return the condition that a column's value is in a list, which is bound as one parameter.
 
@@ -151,39 +132,6 @@ def is_among(column: InstrumentedAttribute[Any], parameter: str, dialect_name: s
     if dialect_name == "postgresql":
         return column == any_(bindparam(parameter, type_=ARRAY(column.type)))
     return column.in_(select(func.json_each(bindparam(parameter, type_=JSON)).table_valued("value").c.value))
-
-
-@contextlib.asynccontextmanager
-async def interrupted_after(session: AsyncSession, seconds: float) -> AsyncIterator[None]:
-    """Interrupt a statement of SQLite that runs for too long; its transaction is rolled back.
-
-    PostgreSQL has a timeout of its own.
-    """
-    driver = await driver_of(session)
-    if not hasattr(driver, "interrupt"):
-        yield
-        return
-
-    async def interrupt() -> None:
-        await asyncio.sleep(seconds)
-        await driver.interrupt()
-
-    waiting = asyncio.create_task(interrupt())
-    try:
-        yield
-    finally:
-        waiting.cancel()
-
-
-@contextlib.contextmanager
-def terminated_on_timeout(driver: Driver) -> Iterator[None]:
-    """Terminate a connection whose server does not respond in time: closing it properly would wait once more."""
-    try:
-        yield
-    except TimeoutError:
-        if hasattr(driver, "terminate"):
-            driver.terminate()
-        raise
 
 
 async def _request(driver: Driver, text: str, values: Sequence[object]) -> Sequence[Sequence[Any]]:
@@ -208,11 +156,11 @@ def _run_on(connection: PoolProxiedConnection, request: Callable[[Driver], _Rows
 
 
 @functools.lru_cache(maxsize=256)
-def _compile(query: Select[*Columns] | Insert | Update, dialect: Dialect) -> _CompiledQuery[*Columns]:
+def compile_query(query: Select[*Columns] | Insert | Update, dialect: Dialect) -> CompiledQuery[*Columns]:
     compiled = query.compile(dialect=dialect)
     columns = query.selected_columns if isinstance(query, Select) else ()
     from_driver = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
-    return _CompiledQuery(
+    return CompiledQuery(
         text=compiled.string,
         parameters=[
             (name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))

@@ -124,6 +124,11 @@ class Database:
         pools = {name: engine.sync_engine.pool for name, engine in engines.items()}
         return {name: (pool.checkedout(), pool.size()) for name, pool in pools.items() if isinstance(pool, QueuePool)}
 
+    def forget_statements(self) -> None:
+        """Forget the statements that are compiled: each is kept with the values of its first execution."""
+        for engine in (self.engine, self.reading_engine):
+            engine.clear_compiled_cache()
+
     async def close(self) -> None:
         await self.engine.dispose()
         await self.reading_engine.dispose()

@@ -1,7 +1,7 @@
 """Migrates the database schema to a revision."""
 
 import asyncio
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -10,10 +10,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from app.db import clickhouse_schema
 from app.db.database import Database
+from app.db.models import Base
 from app.settings import Settings
 
 _SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
@@ -35,7 +36,7 @@ class Revisions:
         """Whether this version can work with a schema: its own, or one that a newer version has migrated further.
 
         Migrations only add; they remove nothing that a running version needs, so that a new version can be rolled back
-        without its schema.
+        without its schema. One that has to change what is stored renames its table: see ``SchemaTooNew``.
         """
         return self.heads <= stored or self.are_exceeded_by(stored)
 
@@ -43,9 +44,24 @@ class Revisions:
         return not stored <= self.known
 
 
+class SchemaTooNew(RuntimeError):
+    """A newer version has renamed or removed tables of this one, which would read their successors wrongly."""
+
+    def __init__(self, tables: Iterable[str]) -> None:
+        super().__init__(
+            f"a newer version has migrated the database, and this one cannot work with it (no table "
+            f"{', '.join(sorted(tables))}): start the newer version"
+        )
+
+
 def stored_revisions(connection: Connection) -> Set[str]:
     """Return the revisions of the database; none before the first migration."""
     return frozenset(MigrationContext.configure(connection).get_current_heads())
+
+
+def missing_tables(connection: Connection) -> Set[str]:
+    """Return the tables of this version that the database lacks."""
+    return Base.metadata.tables.keys() - set(inspect(connection).get_table_names())
 
 
 def configuration(settings: Settings) -> Config:

@@ -1,45 +1,19 @@
-"""Rows of numbers and texts straight from the driver, and as many of them as have a number of bytes."""
+"""As many rows as have a number of bytes, of queries that are compiled once."""
 
 import asyncio
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
-import aiosqlite
-import asyncpg
-from sqlalchemy import Dialect, Select, func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.db.compiled_queries import driver_of, terminated_on_timeout
+from app.db.compiled_queries import compile_query, fetch_within
+from app.db.drivers import postgresql_driver, sqlite_driver, terminated_on_timeout
 from app.db.sizes import octets
 
 Bound: TypeAlias = Mapping[str, object]
-
-
-async def fetch_rows(session: AsyncSession, query: Select[*tuple[Any, ...]], bound: Bound) -> Sequence[Sequence[Any]]:
-    """Return the rows of a query of numbers and texts straight from the driver: SQLAlchemy's take 1.5 times as long.
-
-    It is compiled once, and kept: build it once, with ``bindparam`` for what is ``bound``.
-    """
-    statement, values = _compiled(session, query, bound)
-    if session.get_bind().dialect.name == "postgresql":
-        driver = await postgresql_driver(session)
-        with terminated_on_timeout(driver):
-            return cast("Sequence[Sequence[Any]]", await driver.fetch(statement, *values))
-    return list(await (await sqlite_driver(session)).execute_fetchall(statement, values))
-
-
-def _compiled(session: AsyncSession, query: Select[*tuple[Any, ...]], bound: Bound) -> tuple[str, list[Any]]:
-    statement, names, constants = _compile(query, session.get_bind().dialect)
-    values = {**constants, **bound}
-    return statement, [values[name] for name in names]
-
-
-@functools.lru_cache(maxsize=64)
-def _compile(query: Select[*tuple[Any, ...]], dialect: Dialect) -> tuple[str, Sequence[str], Bound]:
-    compiled = query.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-    return compiled.string, compiled.positiontup or (), compiled.params
 
 
 async def fetch_rows_by_size(
@@ -52,12 +26,12 @@ async def fetch_rows_by_size(
 ) -> tuple[Sequence[Sequence[Any]], bool]:
     """Return the first rows whose texts have at most ``limit`` bytes together, and whether there may be more.
 
-    It is for queries that ``fetch_rows`` can read, built once like these. The text is their last column; at least one
-    row is returned.
+    The query has numbers and texts alone, as the driver returns them, and the text is its last column. It is compiled
+    once: build it once, with ``bindparam`` for what is ``bound``. At least one row is returned.
     """
     if session.get_bind().dialect.name == "postgresql":
         return await _fetch_by_running_total(session, query, order, text, limit, bound)
-    compiled, values = _compiled(session, _in_order(query, order), bound)
+    compiled = compile_query(_in_order(query, order), session.get_bind().dialect)
     rows: list[Sequence[Any]] = []
     left = limit
 
@@ -69,7 +43,7 @@ async def fetch_rows_by_size(
         rows.append(row)
 
     # Rows are collected in the driver's thread as they are read, because the driver returns all or a fixed number.
-    async with (await sqlite_driver(session)).execute(compiled, values) as cursor:
+    async with (await sqlite_driver(session)).execute(compiled.text, compiled.values(bound)) as cursor:
         cursor.row_factory = cast("Any", collect)
         try:
             await cursor.fetchall()
@@ -92,7 +66,7 @@ async def _fetch_by_running_total(
     bound: Bound,
 ) -> tuple[Sequence[Sequence[Any]], bool]:
     """Leave out rows by the running total of their bytes, for which PostgreSQL reads no large text."""
-    rows = await fetch_rows(session, _within_size(query, order, text, limit), bound)
+    rows = await fetch_within(session, _within_size(query, order, text, limit), bound)
     # Characters have up to four bytes. If all rows might have been left out behind these, there may be more.
     return rows, 4 * sum(len(row[-1]) for row in rows) > limit
 
@@ -129,7 +103,7 @@ async def copy_rows_by_size(
     Each row is a line, its values are separated by tabs, and backslash, tab, line break and the like are escaped by a
     backslash.
     """
-    statement, values = _compiled(session, _within_size(query, order, text, limit), bound)
+    compiled = compile_query(_within_size(query, order, text, limit), session.get_bind().dialect)
     pieces: list[bytes] = []
 
     async def receive(piece: bytes) -> None:
@@ -137,20 +111,5 @@ async def copy_rows_by_size(
 
     driver = await postgresql_driver(session)
     with terminated_on_timeout(driver):
-        await driver.copy_from_query(statement, *values, output=receive, format="text")
+        await driver.copy_from_query(compiled.text, *compiled.values(bound), output=receive, format="text")
     return await asyncio.to_thread(b"".join, pieces)
-
-
-async def sqlite_driver(session: AsyncSession) -> aiosqlite.Connection:
-    driver = await driver_of(session)
-    if not isinstance(driver, aiosqlite.Connection):
-        raise TypeError(f"expected a connection of aiosqlite, got {type(driver)!r}")
-    return driver
-
-
-async def postgresql_driver(session: AsyncSession) -> asyncpg.Connection:
-    """Return the driver's connection in the transaction of a session, which a previous statement must have begun."""
-    driver = await driver_of(session)
-    if not isinstance(driver, asyncpg.Connection):
-        raise TypeError(f"expected a connection of asyncpg, got {type(driver)!r}")
-    return driver

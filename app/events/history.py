@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.timestamps import to_microseconds
-from app.db.compiled_queries import give_back_connection
 from app.db.database import Database
+from app.db.drivers import give_back_connection
 from app.db.models import Event
 from app.events.archive.repository import ArchiveRepository, archived_events, released_until
 from app.events.archive.store import ArchivedEvents

@@ -16,9 +16,10 @@ from app.common.page_sizes import fitting
 from app.common.timestamps import to_microseconds
 from app.db.advisory_locks import ProjectLock, wait_for_holders, waiting_for_holders
 from app.db.bulk import chunks
+from app.db.compiled_queries import fetch_within
 from app.db.database import Database
 from app.db.models import Event, EventArchive, UnreadTimestamp
-from app.db.rows import fetch_rows, fetch_rows_by_size
+from app.db.rows import fetch_rows_by_size
 from app.db.sizes import octets, size_of
 
 # Databases limit the columns of a result: SQLite to 2,000, PostgreSQL to 1,664.
@@ -319,7 +320,7 @@ class EventRepository:
         """
         for name in names:
             is_named = (Event.project_id == self._project_id, Event.name == name)
-            sizes = await fetch_rows(self._session, _NEWEST, {"project_id": self._project_id, "name": name})
+            sizes = await fetch_within(self._session, _NEWEST, {"project_id": self._project_id, "name": name})
             if not sizes:
                 continue
             oldest = sizes[fitting((one[1] for one in sizes), limits.ROWS_BYTES.value) - 1][0]

@@ -46,38 +46,37 @@ class SharedCounts:
     async def kept_result(self, kind: str, experiment: Experiment, work: Callable[[], Awaitable[T]]) -> T:
         """Return what the work returned last, if it would return the same again; else as ``result``.
 
-        One query decides that nothing is new. It is for work that depends on nothing but what ``Basis`` records, the
-        split's history, and what was loaded of the project and the experiment; and on the time only in that a running
-        experiment ends now.
+        One query decides that nothing is new, for all callers that wait for it. It is for work that depends on nothing
+        but what ``Basis`` records, the split's history, and what was loaded of the project and the experiment; and on
+        the time only in that a running experiment ends now.
         """
         now, key = utc_now(), self._key(f"kept {kind}", experiment)
         bounds = [one is not None and one <= now for one in (experiment.start_date, experiment.end_date)]
         ends_now = "" if bounds[1] else f" {now.timestamp() // _SECONDS_OF_A_MOMENT}"
         key = f"{key} {bounds}{ends_now}"
-        kept = self._kept.get(key)
-        position: Position | None = None
-        if isinstance(kept, _Kept):
-            position, is_current = await self._look(kept, experiment, to_microseconds(now))
-            if is_current:
-                value: T = kept.value
-                return value
 
         async def run() -> T:
-            # From before the work: what is new during it is then seen the next time.
-            since = position or await self._positions.now(experiment.feature_flag_id)
+            kept = self._kept.get(key)
+            known = kept if isinstance(kept, _Kept) else None
+            # Before the work: what is new during it is then seen the next time.
+            position, is_current = await self._look(known, experiment)
+            if known is not None and is_current:
+                value: T = known.value
+                return value
             with recorded() as basis:
                 value = await work()
             if basis.is_whole:
-                self._kept.put(key, _Kept(value, basis, since))
+                self._kept.put(key, _Kept(value, basis, position))
             return value
 
         return await self._shared.result(key, run)
 
-    async def _look(self, kept: _Kept, experiment: Experiment, now: int) -> tuple[Position, bool]:
+    async def _look(self, kept: _Kept | None, experiment: Experiment) -> tuple[Position, bool]:
         """Return the position, and whether what was kept is still the same."""
-        position, is_same = await self._positions.look(kept.basis, experiment.feature_flag_id)
-        is_due = kept.basis.due is not None and kept.basis.due <= now
-        return position, is_same and position == kept.position and not is_due
+        basis = Basis() if kept is None else kept.basis
+        position, is_same = await self._positions.look(basis, experiment.feature_flag_id)
+        is_due = basis.due is not None and basis.due <= to_microseconds(utc_now())
+        return position, kept is not None and position == kept.position and is_same and not is_due
 
     def _key(self, kind: str, *experiments: Experiment) -> str:
         """Return everything loaded that the figures of experiments depend on."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TypeAlias
 
 from pydantic import JsonValue
 
@@ -37,14 +38,30 @@ from app.people.cohorts.service import CohortService
 
 MAX_KEY_CHARACTERS = 400
 
+# Takes the id of an experiment that has followed its flag, its parameters before, and who changed the flag.
+TellFollowed: TypeAlias = Callable[[int, JsonDict | None, User], Awaitable[None]]
+
 _STORED_AS_SENT = ("name", "key", "deleted", "active", "ensure_experience_continuity")
 
 
+async def tell_nobody(_experiment_id: int, _parameters_before: JsonDict | None, _changed_by: User) -> None:
+    """Tell nobody that an experiment has followed its flag."""
+
+
 class FlagService:
-    def __init__(self, flags: FlagRepository, cohorts: CohortService, log: ActivityLog) -> None:
+    """The flags of one project. ``update`` needs ``tell_followed``; nothing else changes what experiments follow."""
+
+    def __init__(
+        self,
+        flags: FlagRepository,
+        cohorts: CohortService,
+        log: ActivityLog,
+        tell_followed: TellFollowed = tell_nobody,
+    ) -> None:
         self._flags = flags
         self._cohorts = cohorts
         self._log = log
+        self._tell_followed = tell_followed
 
     async def get(self, reference: str, *, for_update: bool = False) -> FeatureFlag:
         """Return the flag that a path names, deleted or not; ``NotFound`` also for a reference that is not a number."""
@@ -117,7 +134,7 @@ class FlagService:
 
     async def update(self, flag: FeatureFlag, body: FlagUpdate, changed_by: User) -> FeatureFlag:
         """Change the fields that were sent. Percentages need not sum to 100: a split may be changed in steps."""
-        before = _state(flag)
+        before, variants_before = _state(flag), variants_of(flag.filters)
         key = flag.key if body.key is None else body.key
         is_deleted = flag.deleted if body.deleted is None else body.deleted
         if key != flag.key:
@@ -130,7 +147,6 @@ class FlagService:
             filters = keep_holdout(body.filters, flag.filters)
             await self._validate(filters, flag.id)
             validate_payloads(filters)
-            await self._follow_in_plans(flag, filters, changed_by)
             flag.filters = filters
         for field in _STORED_AS_SENT:
             if field in body.model_fields_set:
@@ -139,15 +155,15 @@ class FlagService:
             await self._store(flag, before, changed_by)
         except KeyTaken as error:  # by a concurrent request
             raise _key_taken() from error
+        if variants_of(flag.filters) != variants_before:
+            await self._follow_in_plans(flag, changed_by)
         return flag
 
-    async def _follow_in_plans(self, flag: FeatureFlag, filters: JsonDict, changed_by: User) -> None:
+    async def _follow_in_plans(self, flag: FeatureFlag, changed_by: User) -> None:
         """Let experiments that have not started plan the flag's new variants, if they planned any."""
-        if (variants := variants_of(filters)) == variants_of(flag.filters):
-            return
         for experiment in await self._flags.planned_on(flag.id):
             before = experiment.parameters
-            if (after := plan_variants(before, variants)) == before:
+            if (after := plan_variants(before, variants_of(flag.filters))) == before:
                 continue
             experiment.parameters, experiment.updated_at = after, utc_now()
             await self._log.record(
@@ -159,6 +175,7 @@ class FlagService:
                 after={"parameters": after},
                 name=experiment.name,
             )
+            await self._tell_followed(experiment.id, before, changed_by)
 
     async def rewrite_participants(
         self,

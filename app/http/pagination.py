@@ -52,7 +52,7 @@ class Links:
         path = path_as_sent(self._request)
         if public_url is not None:
             return str(public_url).rstrip("/") + path.removeprefix(self._request.scope.get("root_path", ""))
-        url = self._request.url
+        url = self._request.base_url  # parsed URLs are cached, and queries name persons
         return f"{url.scheme}://{url.netloc}{path}"
 
 

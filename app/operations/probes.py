@@ -17,7 +17,7 @@ from app.db import clickhouse_schema
 from app.db.clickhouse import ClickHouse, ClickHouseFailure
 from app.db.engines import PROBE_SECONDS, create_probe_engine
 from app.db.errors import DATABASE_ERRORS
-from app.db.migrations import Revisions, stored_revisions
+from app.db.migrations import Revisions, SchemaTooNew, missing_tables, stored_revisions
 from app.settings import Settings
 
 logger = logging.getLogger("abacus")
@@ -70,7 +70,9 @@ class HealthMonitor:
         try:
             async with asyncio.timeout(PROBE_SECONDS), self._engine.connect() as connection:
                 stored = await connection.run_sync(stored_revisions)
-                is_migrated = self._revisions.are_met_by(stored)
+                is_newer = self._revisions.are_exceeded_by(stored)
+                missing = await connection.run_sync(missing_tables) if is_newer else frozenset[str]()
+                is_migrated = self._revisions.are_met_by(stored) and not missing
                 lacks_clickhouse = (
                     is_migrated
                     and self._may_lack_clickhouse
@@ -80,7 +82,9 @@ class HealthMonitor:
             cause = getattr(error, "orig", None) or error
             self._report(f"the database cannot be reached: {type(cause).__name__}: {cause}".partition("\n")[0])
             return DatabaseStatus(is_reachable=False, is_migrated=False)
-        if lacks_clickhouse:
+        if missing:
+            self._report(str(SchemaTooNew(missing)))
+        elif lacks_clickhouse:
             self._report("events or facts are in ClickHouse: set ABACUS_CLICKHOUSE_URL as the other processes have it")
         else:
             self._report("" if is_migrated else "the schema is not migrated")

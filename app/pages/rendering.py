@@ -22,6 +22,7 @@ from app.pages import figures, formatting, metric_texts
 from app.pages.actions.catalog import describe_done, offered
 from app.pages.automation import describe_automation
 from app.pages.figures import Figure
+from app.pages.labels import with_labels
 from app.pages.service import ExperimentPage
 from app.pages.visits import Visit
 
@@ -220,6 +221,7 @@ def _environment() -> Environment:
         "time": formatting.format_time,
         "day": formatting.format_day,
         "marked": mark_names,
+        "labeled": lambda text: mark_names(with_labels(text)),
         "inline": lambda asset: Markup(asset.text),  # noqa: S704  # a file of this package
     }
     return environment

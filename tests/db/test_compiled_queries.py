@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Select, bindparam, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
 
-from app.db.compiled_queries import interrupted_after
 from app.db.database import Database
+from app.db.drivers import interrupted_after
 from app.db.errors import is_statement_timeout
 from app.db.models import Experiment, Project, User
 from tests.support.service import Service

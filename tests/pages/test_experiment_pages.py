@@ -1,5 +1,6 @@
 """The page of an experiment shows the figures of the API in every state of it, and escapes everything."""
 
+import re
 from typing import Any
 
 import pytest
@@ -153,6 +154,9 @@ async def test_draft_page_shows_checklist_and_schedule(service: Service, visitor
 
     assert "recommended The flag is in the code An SDK has not evaluated the flag lately" in text
     assert "done The metrics, the exposure and the flag can be counted" in text
+    assert "“Show what it counts today, and plan”, and set “Smallest change worth detecting, in %”." in text
+    checklist = text[text.index("Launch checklist") : text.index("Starts 1 Jan")]
+    assert not re.search(r"(?<!\S)[a-z.]+_[a-z]|[a-z]/ |GET|POST", checklist)
     assert "Starts 1 Jan 2199, 10:00 (Europe/Berlin) At the start 1% get it After 1 day 5% get it" in text
     history = await visitor.browser.get(f"{visitor.path(draft)}history/")
     assert "Times are in Europe/Berlin" in Page(history).text

@@ -85,6 +85,7 @@ async def test_what_is_not_understood_is_said_or_means_the_default(
     assert page.status == 200
     assert "test 400 30.0%" in page.text
     assert ('role="alert"' in page.response.text) is ("breakdown" in query)
+    assert "breakdown" not in page.text
 
 
 async def test_draft_has_nothing_to_explore(service: Service, visitor: Visitor) -> None:

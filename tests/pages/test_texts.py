@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from app.experiments.scorecard.decision_table import TITLES
+from app.pages.actions.catalog import ACTIONS
+from app.pages.labels import LABELS, with_labels
 from tests.experiments.test_group_experiments import company_experiment, everybody
 from tests.pages.conftest import Page, Visitor, send, shown, viewed
 from tests.support.service import Service
@@ -200,3 +202,25 @@ async def test_page_of_an_experiment_on_companies_speaks_of_companies(service: S
     assert "Percentages are of the companies" in flag
     for text in (page, asked, flag.partition(" Code ")[0]):
         assert "person" not in text, re.findall(r".{40}person.{20}", text)
+
+
+async def test_labels_that_take_the_place_of_names_are_on_pages(service: Service, visitor: Visitor) -> None:
+    """A label that is changed in a template would otherwise be looked for in vain."""
+    draft = await service.create_experiment(start_date=None, end_date=None, circuit_breakers=[])
+    flag = await service.read(f"/feature_flags/{draft['feature_flag']}/")
+    await service.patch(f"/feature_flags/{flag['id']}/", {"deleted": True})  # so that the draft cannot be launched
+    pages = [
+        await visitor.look(draft),
+        Page(await visitor.browser.get(f"{visitor.path(draft)}edit/")),
+        Page(
+            await visitor.browser.get(
+                f"{visitor.path(await service.create_experiment(feature_flag_key='other'))}explore/"
+            )
+        ),
+    ]
+    shown = " ".join(page.text for page in pages)
+    titles = {action.title for action in ACTIONS}
+
+    assert [label for label in LABELS.values() if label not in shown and label not in titles] == []
+    assert with_labels("`launch/` refuses it") == "“Launch” refuses it"
+    assert with_labels("an event `purchase` of `launch`") == "an event `purchase` of `launch`"

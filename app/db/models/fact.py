@@ -67,9 +67,11 @@ class Fact(Base):
     costs, and rows have one order. Facts that are stored in bulk come in the order of persons and are in the index by
     person only: ``is_appended`` is null. Those that are added to them, some at a time, are in both. It is the
     watermark, under the lock of its row, that keeps an event from becoming two facts.
+
+    The table was called ``fact`` as long as there was a value in every row: versions that read it so do not find it.
     """
 
-    __tablename__ = "fact"
+    __tablename__ = "series_fact"
     __table_args__ = (
         Index("ix_fact_person_id_series_id", "person_id", "series_id", info={DIALECT: "sqlite"}),
         Index("ix_fact_series_id_person_id", "series_id", "person_id", info={DIALECT: "postgresql"}),

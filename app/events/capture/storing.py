@@ -1,10 +1,10 @@
 """Stores decoded events with their persons and groups, inside a transaction of the caller."""
 
 import asyncio
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -89,6 +89,7 @@ async def _append(session: AsyncSession, project: IngestionProject, resolved: Re
     stored_events = NewEventRepository(session, project.id)
     events, person_ids, _ = resolved
     stored = 0
+    member_of = functools.cache(_address_member)  # for these events only: addresses must not stay in the process
     for some in _pieces(events):
         await asyncio.sleep(0)
         stored += await stored_events.append(
@@ -102,7 +103,7 @@ async def _append(session: AsyncSession, project: IngestionProject, resolved: Re
                     event.received_at,
                     event.properties
                     if project.anonymize_ips or event.address is None
-                    else append_members(event.properties, _address_member(event.address)),
+                    else append_members(event.properties, member_of(event.address)),
                 )
                 for event in some
             ]
@@ -176,7 +177,6 @@ def _pieces(events: Sequence[CapturedEvent]) -> Iterator[Sequence[CapturedEvent]
         yield piece
 
 
-@lru_cache(maxsize=1024)
 def _address_member(address: str) -> str:
     """Return the member that says where an event came from."""
     return f'"$ip":{json.dumps(address)}'

@@ -71,11 +71,16 @@ class Reading(msgspec.Struct, frozen=True):
         return self.batches(iter(lines), lines.share)
 
 
+class _EndedEarlyError(Exception):
+    """The process that reads has ended before it sent all batches, as when it is killed."""
+
+
 class ReadingProcess:
     """A process that reads a file, one batch ahead of the one that stores them. It ends with this process."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
+        self._position = reading.position  # of the first line that was not received
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._is_stopped = False
@@ -83,15 +88,31 @@ class ReadingProcess:
     def batches(self) -> Generator[Batch, None, None]:
         """Yield the batches that ``Reading.batches`` makes of the file. Without room for a process, this one reads it.
 
+        Where the process is killed, another one goes on after the last batch that was received.
+
         Raises
         ------
         FileRefused
+            Also where the process ends before its first batch: the next one would, too.
         """
+        while True:
+            position, name = self._position, self._reading.name
+            try:
+                yield from self._rest(msgspec.structs.replace(self._reading, position=position))
+            except _EndedEarlyError:
+                if self._is_stopped or self._position == position:
+                    reason = "the process that reads it was ended before its next batch, as where memory is short"
+                    raise FileRefused(f"{name}: {reason}; import it again to go on") from None
+                logger.warning("the process that reads %s was ended; another one goes on", name)
+            else:
+                return
+
+    def _rest(self, rest: Reading) -> Generator[Batch, None, None]:
         try:
             started = self._start()
         except OSError as error:
-            logger.warning("%s is read without a process of its own: %s", self._reading.name, error)
-            yield from self._reading.batches_of_file()
+            logger.warning("%s is read without a process of its own: %s", rest.name, error)
+            yield from rest.batches_of_file()
             return
         with started as process:
             if process.stdin is None or process.stdout is None:
@@ -99,8 +120,10 @@ class ReadingProcess:
             _widen(process.stdout)
             try:
                 with contextlib.suppress(BrokenPipeError):  # it has ended, which is seen when it is read from
-                    os.write(process.stdin.fileno(), msgspec.json.encode(self._reading) + b"\n")
-                yield from _received(process.stdout, self._reading.name)
+                    os.write(process.stdin.fileno(), msgspec.json.encode(rest) + b"\n")
+                for batch in _received(process.stdout):
+                    self._position = batch.end
+                    yield batch
             finally:
                 process.kill()
 
@@ -149,7 +172,7 @@ def _search_path() -> str:
     return os.pathsep.join(filter(None, (str(Path(app.__file__).parent.parent), os.environ.get("PYTHONPATH"))))
 
 
-def _received(source: IO[bytes], name: str) -> Generator[Batch, None, None]:
+def _received(source: IO[bytes]) -> Generator[Batch, None, None]:
     while True:
         head = source.read(_LENGTH.size)
         kind, size = _LENGTH.unpack(head) if len(head) == _LENGTH.size else (b"", 0)
@@ -161,7 +184,7 @@ def _received(source: IO[bytes], name: str) -> Generator[Batch, None, None]:
         elif kind == _END:
             return
         else:
-            raise FileRefused(f"{name}: the process that reads it ended early; import it again to go on")
+            raise _EndedEarlyError
 
 
 def serve(source: IO[bytes], target: IO[bytes]) -> None:

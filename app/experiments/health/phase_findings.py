@@ -41,7 +41,7 @@ def _refused_start(experiment: Experiment) -> Iterator[Finding]:
         "The experiment was not started as scheduled",
         f"It was to start at {refused['start_at']}, and is still a draft: {refused['detail']}",
         {"start_at": refused["start_at"], "tried_at": refused["at"]},
-        ["Mend what is named: it is then launched at once. Or take `start_at` out of `scheduling_config`."],
+        ["Mend what is named: it is then launched at once. Or take the start out of `scheduling_config`."],
     )
 
 
@@ -135,7 +135,7 @@ def _frozen_exposure(experiment: Experiment) -> Iterator[Finding]:
             f"The exposure was frozen at {frozen['frozen_at']}, to {frozen['persons']} persons (cohort "
             f"{frozen['cohort_id']}).",
             evidence,
-            ["Call `unfreeze_exposure/` to expose others again."],
+            ["Use `unfreeze_exposure/` to expose others again."],
         )
     else:
         yield Finding(
@@ -145,5 +145,5 @@ def _frozen_exposure(experiment: Experiment) -> Iterator[Finding]:
             "The exposure is frozen, and the flag lets others in",
             f"A release condition of the flag does not ask for cohort {frozen['cohort_id']}: it was changed since.",
             evidence,
-            ["Call `unfreeze_exposure/`, and freeze the exposure again."],
+            ["Use `unfreeze_exposure/`, and freeze the exposure again."],
         )

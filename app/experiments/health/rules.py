@@ -270,7 +270,7 @@ def _metric(evidence: Evidence) -> Iterator[Finding]:
             "The target metric cannot be counted",
             evidence.metric_problem,
             {},
-            ["Set the experiment's `metrics`, or its `filters` to a funnel or a trend of 2022."],
+            ["Give the experiment a target metric: a typed one, or a funnel or a trend of 2022."],
         )
     elif metric.is_typed:
         yield from _typed_metric(evidence, metric)
@@ -325,11 +325,11 @@ def _not_comparable(evidence: Evidence) -> Iterator[Finding]:
         "NOT_COMPARABLE",
         None,
         "info",
-        "`results` has no verdict: see `analysis`",
+        "The rule of 2022 has no verdict: see the analysis",
         f"The rule of 2022 is about counts of events and of {evidence.unit}. The total of the target metric "
         f"(`{metric.amount}`), or its exposure, is an amount, whose size says nothing about its variance.",
         {"math": metric.amount},
-        [f"Read `analysis`: it compares `total`, `dau`, `sum` and `avg` with their variance over {evidence.unit}."],
+        [f"Read the analysis: it compares `total`, `dau`, `sum` and `avg` with their variance over {evidence.unit}."],
     )
 
 
@@ -381,7 +381,7 @@ def _unread_timestamps(evidence: Evidence) -> Iterator[Finding]:
             {"events": evidence.unread_timestamps},
             [
                 "Send `timestamp` as ISO 8601 with a zone, such as `2022-11-02T10:00:00Z`.",
-                "Look at the property `$unread_timestamp` of the events (`GET events/`), which has the text.",
+                "Look at the property `$unread_timestamp` of the events, which has the text.",
             ],
         )
 

@@ -36,10 +36,10 @@ def read_breakdown(
     if name is None:
         alone = next((key for key, value in others.items() if value is not None), None)
         if alone is not None:
-            raise ValidationFailed(f"{alone} needs breakdown, the name of a property.", attr=alone)
+            raise ValidationFailed(f"`{alone}` needs `breakdown`, the name of a property.", attr=alone)
         return None
     if not 0 < len(name) <= MAX_KEY_CHARACTERS or "\0" in name:
-        detail = f"breakdown is the name of a property, of 1 to {MAX_KEY_CHARACTERS} characters."
+        detail = f"The name of a property has 1 to {MAX_KEY_CHARACTERS} characters, none of them NUL."
         raise ValidationFailed(detail, attr="breakdown")
     most = limits.BREAKDOWN_VALUES
     number = int(limit) if limit is not None and limit.isascii() and limit.isdigit() and len(limit) < 9 else 0
@@ -59,6 +59,6 @@ def read_breakdown(
 def _read_choice(name: str, text: str | None, choices: Sequence[Choice], default: Choice) -> Choice:
     known = next((known for known in choices if known == text), default if text is None else None)
     if known is None:
-        detail = f"{name} must be one of {', '.join(choices)}, got {(text or '')[:100]!r}"
+        detail = f"`{name}` must be one of {', '.join(choices)}, got {(text or '')[:100]!r}"
         raise ValidationFailed(detail, attr=name)
     return known

@@ -254,8 +254,8 @@ def _sample_ratios(exposed: NDArray[np.int64], exposures: ExposurePlan) -> list[
 def _notes(breakdown: Breakdown, metric: ExperimentMetric, unit: str) -> list[str]:
     notes = [
         "Segments are exploratory: of many, some differ by chance, and the smaller ones by much. Take what stands out "
-        "as a question for the next experiment. `adjusted_p_value` and `significant` are corrected over all values "
-        "and variants; intervals are not."
+        "as a question for the next experiment. What is significant is corrected over all values and variants; "
+        "intervals are not."
     ]
     if breakdown.by == "metric" and metric.typed is not None and metric.typed.get("quantile_type") == "event":
         notes.append("Every quantile is that of the events with the value: they are not parts of one total.")

@@ -10,10 +10,15 @@ from app.activity_log.dependencies import build_activity_log
 from app.db.database import Database
 from app.db.models import Project, Webhook, WebhookDelivery
 from app.experiments.counting.dependencies import build_counter
+from app.experiments.repository import ExperimentRepository
 from app.experiments.webhooks.delivery import Deliverer
+from app.experiments.webhooks.following import FollowedVariants
+from app.experiments.webhooks.outbox import Outbox
 from app.experiments.webhooks.repository import DueDelivery, WebhookRepository
 from app.experiments.webhooks.service import WebhookService
 from app.experiments.webhooks.watching import EvidenceWatch
+from app.flags.dependencies import build_flags
+from app.flags.service import FlagService
 from app.http.dependencies import SessionDep, get_database
 from app.http.fields import PathId
 from app.metrics.facts.materializer import Materializer
@@ -28,6 +33,14 @@ def build_webhooks(session: AsyncSession, project_id: int, settings: Settings) -
         build_activity_log(session, project_id),
         settings.webhook_allowed_networks,
     )
+
+
+def build_followed_flags(session: AsyncSession, project_id: int) -> FlagService:
+    """Build flags of which receivers are told when experiments follow their variants."""
+    followed = FollowedVariants(
+        ExperimentRepository(session, project_id), Outbox(WebhookRepository(session, project_id))
+    )
+    return build_flags(session, project_id, followed.tell)
 
 
 def build_watch(database: Database, materializer: Materializer, project: Project) -> EvidenceWatch:

@@ -8,7 +8,6 @@ proxies pass on headers that they do not set, host and prefix, which proxies com
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
-from functools import lru_cache
 from typing import Final, TypeAlias
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -25,6 +24,7 @@ _HOST: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}
 _READ: Final = frozenset(
     {b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
 )
+_REMEMBERED_PROXIES: Final = 4096
 _SCHEMES: Final = frozenset({"http", "https"})
 
 
@@ -60,7 +60,7 @@ class ProxyHeadersMiddleware:
     ) -> None:
         self._app = app
         self._trusted = tuple(trusted)
-        self._is_trusted = lru_cache(maxsize=4096)(self._look_up)  # few proxies send all requests
+        self._proxies: set[str] = set()  # that sent requests; addresses of clients must not stay in the process
         self._allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
         self._prefix = prefix
         self._trusts_prefix = trusts_prefix
@@ -75,7 +75,7 @@ class ProxyHeadersMiddleware:
         prefix: str = self._prefix or scope.get("root_path", "")
         hosts = own_hosts = sent.get(b"host", [])
         peer = scope.get("client")
-        if peer is None or self._is_trusted(peer[0]):
+        if peer is None or self._is_proxy(peer[0]):
             _correct_scheme(scope, sent)
             self._correct_client(scope, sent)
             prefix = self._forwarded_prefix(sent) or prefix
@@ -91,9 +91,18 @@ class ProxyHeadersMiddleware:
                 scope["headers"] = _with_host(scope["headers"], hosts[0])
         await self._app(scope, receive, send)
 
-    def _look_up(self, text: str) -> bool:
+    def _is_proxy(self, text: str) -> bool:
+        if text in self._proxies:
+            return True
         address = _read_address(text)
-        return address is not None and any(address in network for network in self._trusted)
+        if address is None or not self._trusts(address):
+            return False
+        if len(self._proxies) < _REMEMBERED_PROXIES:
+            self._proxies.add(text)
+        return True
+
+    def _trusts(self, address: Address) -> bool:
+        return any(address in network for network in self._trusted)
 
     def _correct_client(self, scope: Scope, sent: Sent) -> None:
         """Walk back from the nearest proxy to the first untrusted address; earlier entries are client-supplied.
@@ -105,7 +114,7 @@ class ProxyHeadersMiddleware:
             if address is None:
                 return
             scope["client"] = (str(address), 0)
-            if not self._is_trusted(text):
+            if not self._trusts(address):
                 return
 
     def _forwarded_prefix(self, sent: Sent) -> str | None:
@@ -148,7 +157,6 @@ def _with_host(headers: Iterable[tuple[bytes, bytes]], host: str) -> list[tuple[
     return [(b"host", host.encode("latin-1")), *(header for header in headers if header[0] != b"host")]
 
 
-@lru_cache(maxsize=4096)
 def _read_address(text: str) -> Address | None:
     """Parse an address as proxies write it, with or without brackets and a port."""
     if text.startswith("["):

@@ -113,10 +113,6 @@ class PositionQueries:
         self._database = database
         self._project_id = project_id
 
-    async def now(self, flag_id: int) -> Position:
-        position, _ = await self.look(Basis(), flag_id)
-        return position
-
     async def look(self, basis: Basis, flag_id: int) -> tuple[Position, bool]:
         """Return the position, and whether the series of a basis still exist and have no later events."""
         names = None if basis.names is None else sorted(basis.names)[: _MAX_NAMES + 1]

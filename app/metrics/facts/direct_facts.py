@@ -6,7 +6,6 @@ is the raw JSON token of a property, the same that the matcher gets.
 """
 
 import functools
-import json
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -43,7 +42,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from app.common import limits
 from app.db.bulk import Columns, read_with_texts
-from app.db.compiled_queries import interrupted_after, is_among
+from app.db.compiled_queries import is_among
+from app.db.drivers import interrupted_after
 from app.db.models import Event
 from app.db.rows import fetch_rows_by_size
 from app.db.sizes import octets
@@ -192,10 +192,7 @@ class DirectFactRepository:
         numbers = unsure.tolist()
         if not numbers:
             return ()
-        bound = {
-            "project_id": self._project_id,
-            "unsure": numbers if self._dialect == "postgresql" else json.dumps(numbers),
-        }
+        bound = {"project_id": self._project_id, "unsure": numbers}
         rows, _ = await fetch_rows_by_size(
             self._session,
             _left_over_query(self._dialect),

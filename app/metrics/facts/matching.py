@@ -20,6 +20,7 @@ NO_NUMBER = float("-inf")
 # (sequence, person id, time, name, properties) of an event; times in microseconds since 1970 UTC
 EventRow = tuple[int, int, int, str, str]
 
+_REMEMBERED_TEXTS = 4096
 _NOTHING: Mapping[str, bytes] = {}
 
 
@@ -61,6 +62,9 @@ class SeriesMatcher:
         only_key = self._reader.keys[0] if len(self._reader.keys) == 1 else ""
         reads_nothing = not self._reader.keys
         variant_property, actor_property = self._variant_property, self.actor_property
+        # Variants are few, and about half of the events name one. They are known for these events only: a text of a
+        # person who is erased later must not stay in the process.
+        text_of = functools.lru_cache(maxsize=_REMEMBERED_TEXTS)(key_text)
         names = None if self.names is None else frozenset(self.names)
         for sequence, person_id, time, name, properties in rows:
             if names is not None and name not in names:
@@ -81,10 +85,10 @@ class SeriesMatcher:
             condition = condition_of(name)
             if condition is not None and not condition(values):
                 continue
-            actor = None if actor_property is None else key_text(values.get(actor_property))
+            actor = None if actor_property is None else text_of(values.get(actor_property))
             if not actor and self._actor_required:
                 continue
-            variant = "" if variant_property is None else key_text(values.get(variant_property))
+            variant = "" if variant_property is None else text_of(values.get(variant_property))
             yield Match(sequence, person_id, time, self._number(values), variant, actor)
 
     def _number(self, values: Mapping[str, bytes]) -> float:
@@ -121,7 +125,6 @@ def _any_of(alternatives: Sequence[tuple[PropertyMatcher, bool]]) -> Predicate |
     return lambda values: any(matches(values) for matches in predicates)
 
 
-@functools.lru_cache(maxsize=4096)  # variants are few, and about half of the events name one
 def key_text(raw: bytes | None) -> str:
     """Return the text of a property that names a variant or an actor; empty where there is none."""
     if raw is None:

@@ -55,8 +55,8 @@ BULK_AFTER_BULK = 2_000
 _TIMES_AS_MANY = 10
 # Any of them, in the order of the index, so that those that were removed before are passed over quickly.
 _REMOVAL = text(
-    "DELETE FROM fact WHERE ctid = ANY (ARRAY("
-    "SELECT ctid FROM fact WHERE series_id = :series ORDER BY person_id LIMIT :limit))"
+    "DELETE FROM series_fact WHERE ctid = ANY (ARRAY("
+    "SELECT ctid FROM series_fact WHERE series_id = :series ORDER BY person_id LIMIT :limit))"
 )
 
 _PAGE = (

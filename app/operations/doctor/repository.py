@@ -1,7 +1,7 @@
 """Facts about the database server: reachability, revision, version, clock and settings."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db import clickhouse_schema
+from app.db.migrations import missing_tables
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class ServerRepository:
         except DBAPIError:
             return None
         return revision
+
+    async def missing_tables(self) -> Set[str]:
+        """Return the tables of this version that the database lacks."""
+        return await (await self._session.connection()).run_sync(missing_tables)
 
     async def has_data_in_clickhouse(self) -> bool:
         """Whether events or facts are in ClickHouse, or on their way there."""

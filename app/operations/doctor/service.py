@@ -15,7 +15,7 @@ from app.accounts.projects.repository import AccountRepository
 from app.db import clickhouse_schema
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
-from app.db.migrations import Revisions
+from app.db.migrations import Revisions, SchemaTooNew
 from app.events.archive.repository import ArchiveRepository
 from app.events.repository import EventRepository
 from app.operations.doctor import storage
@@ -94,10 +94,13 @@ class Doctor:
 
     async def _compare_schema(self) -> Finding:
         async with self._database.read() as session:
-            revision = await ServerRepository(session).revision()
+            server = ServerRepository(session)
+            revision, missing = await server.revision(), await server.missing_tables()
         stored = frozenset({revision} if revision else ())
         ours = Revisions.of(self._settings)
         if ours.are_exceeded_by(stored):
+            if missing:
+                return Finding("schema", str(SchemaTooNew(missing)), "Start the newer version.")
             return Finding(
                 "schema",
                 f"newer than this program ({revision}), which is allowed while an older image is still running",

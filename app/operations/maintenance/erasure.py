@@ -82,6 +82,7 @@ class ErasureService:
             erased += await self._erase(some, conditions, user, removes_events=removes_events)
         if removes_events:
             await self.remove_events(limits.ERASURE_SECONDS.value)
+        self._database.forget_statements()  # which found the persons by their texts
         return erased
 
     async def _erase(

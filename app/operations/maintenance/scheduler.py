@@ -221,7 +221,11 @@ class MaintenanceScheduler:
         self._refreshes.clear()
 
     async def remove_unused(self) -> None:
-        """Remove facts and counts that no metric uses any more, and answers that are kept no longer."""
+        """Remove facts and counts that no metric uses any more, and answers that are kept no longer.
+
+        Forget statements with texts of persons, too, which another process may have erased.
+        """
+        self._database.forget_statements()
         async with self._database.write(durable=False) as session:
             await forget_answers_before(session, utc_now() - KEPT)
         async with self._database.read() as session:

@@ -11,7 +11,7 @@ from app.experiments.holdouts.dependencies import build_holdouts
 from app.experiments.results.dependencies import build_results
 from app.experiments.saved_metrics.repository import SavedMetricRepository
 from app.experiments.saved_metrics.service import SavedMetricService
-from app.flags.dependencies import build_flags
+from app.experiments.webhooks.dependencies import build_followed_flags
 from app.metrics.facts.materializer import Materializer
 from app.operations.transfer.definitions import DefinitionServices
 from app.operations.transfer.experiments import ExperimentServices
@@ -22,7 +22,7 @@ from app.people.cohorts.dependencies import build_cohorts
 def experiment_services(session: AsyncSession, project_id: int) -> ExperimentServices:
     return ExperimentServices(
         build_experiments(session, project_id),
-        build_flags(session, project_id),
+        build_followed_flags(session, project_id),
         definition_services(session, project_id),
     )
 

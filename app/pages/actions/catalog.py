@@ -161,6 +161,11 @@ BY_NAME: Final = {action.name: action for action in ACTIONS}
 _OF_THE_LIFE_CYCLE: Final = {"ship": "ship_variant", "freeze": "freeze_exposure", "unfreeze": "unfreeze_exposure"}
 
 
+def action_of_the_api(name: str) -> str:
+    """Return what the API calls an action of a page."""
+    return _OF_THE_LIFE_CYCLE.get(name, name)
+
+
 def offered(experiment: Experiment) -> Sequence[PageAction]:
     """Return what the state of an experiment allows, in the order in which it is offered."""
     return [action for action in ACTIONS if _is_allowed(action.name, experiment)]
@@ -170,7 +175,7 @@ def _is_allowed(name: str, experiment: Experiment) -> bool:
     status = current_status(experiment)
     if name == "conclude":
         return status in _STARTED
-    known = next((one for one in get_args(Action) if one == _OF_THE_LIFE_CYCLE.get(name, name)), None)
+    known = next((one for one in get_args(Action) if one == action_of_the_api(name)), None)
     if known is None:  # duplicate and delete
         return True
     try:

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.common import limits
 from app.common.errors import Conflict, ValidationFailed
 from app.db.models import FeatureFlag
-from app.flags.dependencies import build_flags
+from app.experiments.webhooks.dependencies import build_followed_flags
 from app.flags.schemas import FlagCreate, FlagUpdate
 from app.http.dependencies import get_database
 from app.http.request_body import validate
@@ -48,7 +48,7 @@ async def create_flag_by_form(request: Request, visit: ChangingFlagVisitDep) -> 
         await FlagCreate.prepare(document)
         body = validate(FlagCreate, document)
         async with get_database(request).write() as session:
-            flag = await build_flags(session, visit.project.id).create(body, visit.user)
+            flag = await build_followed_flags(session, visit.project.id).create(body, visit.user)
     except ValidationFailed as refusal:
         return await _show(request, visit, fields, _errors_of(refusal), status=400)
     return RedirectResponse(f"{_page_of(request, visit, flag)}?done=created", status_code=303)
@@ -77,7 +77,7 @@ async def change_flag_by_form(request: Request, visit: ChangingFlagVisitDep, fla
             await FlagUpdate.prepare(document)
             body = validate(FlagUpdate, document)
             async with get_database(request).write() as session:
-                flags = build_flags(session, visit.project.id)
+                flags = build_followed_flags(session, visit.project.id)
                 locked = await flags.get(flag_id, for_update=True)
                 refuse_stale(fields, version_of_flag(locked), "flag")
                 await flags.update(locked, body, visit.user)
@@ -107,7 +107,7 @@ async def delete_flag_by_form(request: Request, visit: ChangingFlagVisitDep, fla
         return await ask_to_delete(request, visit, deletion, version_of_flag(flag), status=409)
     try:
         async with get_database(request).write() as session:
-            flags = build_flags(session, visit.project.id)
+            flags = build_followed_flags(session, visit.project.id)
             locked = await flags.get(flag_id, for_update=True)
             refuse_stale_deletion(fields, version_of_flag(locked), "flag")
             await flags.update(locked, FlagUpdate(deleted=True), visit.user)

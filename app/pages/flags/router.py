@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.common.errors import ValidationFailed
 from app.db.models import Experiment, FeatureFlag
 from app.experiments.current_state import current_status
-from app.flags.dependencies import build_flags
+from app.experiments.webhooks.dependencies import build_followed_flags
 from app.flags.filters import variant_keys
 from app.flags.repository import FlagSelection
 from app.flags.schemas import FlagUpdate
@@ -43,7 +43,7 @@ async def show_flags(
     start = read_count(offset, 0, minimum=0)
     selection = FlagSelection(read_text(search), _ACTIVE.get(active))
     async with get_database(request).read() as session:
-        count, flags = await build_flags(session, visit.project.id).page(selection, PAGE_ITEMS, start)
+        count, flags = await build_followed_flags(session, visit.project.id).page(selection, PAGE_ITEMS, start)
     return await show(
         request,
         "flags.html",
@@ -74,7 +74,7 @@ async def change_flag(request: Request, visit: ChangingFlagVisitDep, flag_id: st
     errors: dict[str, str] = {}
     try:
         async with get_database(request).write() as session:
-            flags = build_flags(session, visit.project.id)
+            flags = build_followed_flags(session, visit.project.id)
             locked = await flags.get(flag_id, for_update=True)
             change: dict[str, object] = {"active": fields["active"] == "yes"} if "active" in fields else {}
             if not change:

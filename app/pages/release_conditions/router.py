@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.common.errors import Conflict, ValidationFailed
 from app.db.models import Experiment, FeatureFlag
 from app.events.definitions.names import PERSON
-from app.flags.dependencies import build_flags
+from app.experiments.webhooks.dependencies import build_followed_flags
 from app.flags.filters import group_type_index_of, variant_keys
 from app.flags.schemas import FlagUpdate
 from app.http.dependencies import get_database
@@ -67,7 +67,7 @@ async def change_conditions(request: Request, visit: ChangingFlagVisitDep, flag_
         await FlagUpdate.prepare(document)
         change = validate(FlagUpdate, document)
         async with get_database(request).write() as session:
-            flags = build_flags(session, visit.project.id)
+            flags = build_followed_flags(session, visit.project.id)
             locked = await flags.get(flag_id, for_update=True)
             refuse_stale(fields, version_of(locked.filters), "flag")
             await flags.update(locked, change, visit.user)

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.statistics.numerics.log_densities import Array, BetaKernel, kernel_of
+from app.statistics.numerics.log_densities import Array, kernel_of
 from app.statistics.numerics.quadrature import SharedGrid
 from app.statistics.posteriors import Posterior
 
 _HALLEY_STEPS = 2
-_NEWTON_STEPS = 40
 _FURTHEST_TAIL = 1e-9  # further quantiles would need more digits of the distribution function
 
 
@@ -57,35 +56,6 @@ def axis_quantiles(posteriors: Sequence[Posterior], probabilities: Sequence[floa
     return _offsets(SharedGrid.covering(kernel_of(posteriors)), wanted)
 
 
-def highest_density_intervals(posteriors: Sequence[Posterior], level: float = 0.95) -> Array:
-    """Return the shortest credible intervals, float64[k, 2].
-
-    Density at both ends is the same, or the interval begins where the rate does: a posterior that falls from 0 on has
-    the interval [0, q(level)], one that rises up to 1 has [q(1 - level), 1]. For the uniform distribution, which does
-    not have a shortest interval, it is the equal-tailed one.
-
-    Raises
-    ------
-    ValueError
-        When ``level`` is not between 0 and 1, or families are mixed.
-    """
-    level = _level(level)
-    grid = SharedGrid.covering(kernel_of(posteriors))
-    kernel = grid.kernel
-    tail = (1 - level) / 2
-    u = _balance(grid, _offsets(grid, np.array([tail, 1 - tail])), level)
-    intervals = kernel.value(u)
-    falls = (kernel.alpha if isinstance(kernel, BetaKernel) else kernel.scale**-2) <= 1
-    rises = kernel.beta <= 1 if isinstance(kernel, BetaKernel) else np.zeros(len(kernel), dtype=np.bool_)
-    one_sided = kernel.value(_offsets(grid, np.array([1 - level, level])))
-    intervals[falls & ~rises] = np.column_stack((np.zeros(len(kernel)), one_sided[:, 1]))[falls & ~rises]
-    intervals[rises & ~falls] = np.column_stack((one_sided[:, 0], np.ones(len(kernel))))[rises & ~falls]
-    both = falls & rises
-    if both.any():
-        intervals[both] = equal_tailed_on(grid, level)[both]
-    return intervals
-
-
 def _level(level: float) -> float:
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level!r}")
@@ -119,25 +89,3 @@ def _density_at(grid: SharedGrid, position: Array) -> Array:
     kernel = grid.kernel
     shape = (len(kernel),) + (1,) * (position.ndim - 1)
     return np.exp(kernel.log_density(position - kernel.offset.reshape(shape))) / kernel.mass.reshape(shape)
-
-
-def _balance(grid: SharedGrid, u: Array, level: float) -> Array:
-    """Move both ends of intervals until they hold ``level`` and have equal density in value, by Newton's method."""
-    kernel = grid.kernel
-    for _ in range(_NEWTON_STEPS):
-        position = u + kernel.offset[:, None]
-        cdf, density = _cdf_at(grid, position), _density_at(grid, position)
-        log_density = kernel.log_density(u) - kernel.log_jacobian(u)
-        slope = kernel.slope(u) - kernel.log_jacobian_slope(u)
-        missing = level - (cdf[:, 1] - cdf[:, 0])
-        unequal = log_density[:, 1] - log_density[:, 0]
-        determinant = density[:, 0] * slope[:, 1] - density[:, 1] * slope[:, 0]
-        determinant = np.where(determinant == 0, -np.inf, determinant)
-        left = -(missing * slope[:, 1] + unequal * density[:, 1]) / determinant
-        right = -(missing * slope[:, 0] + unequal * density[:, 0]) / determinant
-        limit = (u[:, 1] - u[:, 0]) / 2
-        step = np.clip(np.column_stack((left, right)), -limit[:, None], limit[:, None])
-        u = u + step
-        if bool((np.abs(step) <= 1e-15 * limit[:, None]).all()):
-            break
-    return u

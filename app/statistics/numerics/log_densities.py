@@ -66,10 +66,6 @@ class Kernel(ABC):
         """Return the variable itself, x."""
 
     @abstractmethod
-    def log_jacobian_slope(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
-        """Return the derivative of ``log_jacobian``."""
-
-    @abstractmethod
     def log_jacobian(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
         """Return log(dx/du), which transforms densities from the axis to the variable itself."""
 
@@ -130,9 +126,6 @@ class BetaKernel(Kernel):
         x = self.value(u, rows)
         return np.log(x) - np.log1p(_column(self.alpha[rows] / self.beta[rows], u) * np.exp(_exponent(u)))
 
-    def log_jacobian_slope(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
-        return np.asarray(1 - 2 * self.value(u, rows))
-
 
 class GammaKernel(Kernel):
     r"""Gamma(a, rate) on the log axis: density proportional to :math:`x^a e^{-rate x}`."""
@@ -164,9 +157,6 @@ class GammaKernel(Kernel):
     def log_jacobian(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
         return np.log(self.value(u, rows))
 
-    def log_jacobian_slope(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:  # noqa: ARG002  # constant
-        return np.ones_like(u)
-
 
 class NormalKernel(Kernel):
     """Normal variables, whose axis is that of the values."""
@@ -190,9 +180,6 @@ class NormalKernel(Kernel):
         return _column(self.center[rows], u) + u
 
     def log_jacobian(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:  # noqa: ARG002  # constant
-        return np.zeros_like(u)
-
-    def log_jacobian_slope(self, u: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:  # noqa: ARG002  # constant
         return np.zeros_like(u)
 
 

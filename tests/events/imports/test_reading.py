@@ -116,11 +116,12 @@ def test_process_names_what_it_cannot_read(tmp_path: Path) -> None:
 
 
 class Started(list[subprocess.Popen[bytes]]):
-    """The processes that were started, and whether there is one."""
+    """The processes that were started, and whether there is one; ``kills_new`` ones end as they begin."""
 
     def __init__(self) -> None:
         super().__init__()
         self.is_one = threading.Event()
+        self.kills_new = False
 
 
 @pytest.fixture
@@ -132,6 +133,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
             super().__init__(*arguments, **options)
             noted.append(self)
             noted.is_one.set()
+            if noted.kills_new:
+                self.kill()
 
     monkeypatch.setattr(subprocess, "Popen", Noted)
     return noted
@@ -146,11 +149,30 @@ async def project(service: Service, database: Database) -> Project:
 def report_nothing(_file: SourceFile, _share: float | None) -> None: ...
 
 
-async def test_import_whose_reading_process_is_killed_goes_on_when_it_is_run_again(
+def more_than_the_pipe_holds() -> list[object]:
+    return [line(number, "ann", properties={"salt": "x" * 20_000}) for number in range(1, 201)]
+
+
+async def test_import_whose_reading_process_is_killed_goes_on_with_another_one(
     service: Service, project: Project, database: Database, tmp_path: Path, started: Started
 ) -> None:
-    salt = {"salt": "x" * 20_000}  # more together than the pipe holds
-    path = write(tmp_path / "a.ndjson", [line(number, "ann", properties=salt) for number in range(1, 201)])
+    file = SourceFile(str(write(tmp_path / "a.ndjson", more_than_the_pipe_holds())), None)
+    importing = ImportRun(
+        database, project, ImportOptions(workers=2, batch_events=10), lambda _file, _share: started[0].kill()
+    )
+
+    await importing.run([file])
+
+    assert (len(started), importing.refusals) == (2, [])
+    assert (file.counts.lines, file.counts.imported) == (200, 200)
+    assert len((await service.read("/events/", limit=1_000))["results"]) == 200
+
+
+async def test_import_whose_reading_process_is_killed_each_time_goes_on_when_it_is_run_again(
+    service: Service, project: Project, database: Database, tmp_path: Path, started: Started
+) -> None:
+    """It says so, and does not start processes for ever where each one is too much for the host."""
+    path = write(tmp_path / "a.ndjson", more_than_the_pipe_holds())
 
     async def run(report: Any) -> tuple[list[str], SourceFile]:
         importing = ImportRun(database, project, ImportOptions(workers=2, batch_events=10), report)
@@ -158,12 +180,19 @@ async def test_import_whose_reading_process_is_killed_goes_on_when_it_is_run_aga
         await importing.run([file])
         return importing.refusals, file
 
-    refusals, _ = await run(lambda _file, _share: started[0].kill())
-    assert len(refusals) == 1
-    assert "import it again to go on" in refusals[0]
+    def kill_all(_file: SourceFile, _share: float | None) -> None:
+        started.kills_new = True
+        for process in started:
+            process.kill()
+
+    refusals, _ = await run(kill_all)
+    [refusal] = refusals
+    assert "import it again to go on" in refusal
+    assert len(started) == 2
     stored = (await service.read("/events/", limit=1_000))["results"]
     assert 10 <= len(stored) < 200
 
+    started.kills_new = False
     refusals, file = await run(report_nothing)
     assert (refusals, file.counts.imported) == ([], 200)
     assert len((await service.read("/events/", limit=1_000))["results"]) == 200

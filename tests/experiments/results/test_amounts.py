@@ -58,7 +58,7 @@ async def test_amounts_are_shown_without_a_verdict(service: Service, math: dict[
     assert (results["significant"], results["significance_code"], results["p_value"]) == (False, "not_comparable", 1.0)
     assert (results["probability"], results["credible_intervals"]) == ({"control": 0.5, "test": 0.5}, {})
     [found] = [one for one in results["health"]["findings"] if one["code"] == "NOT_COMPARABLE"]
-    assert (found["severity"], found["title"]) == ("info", "`results` has no verdict: see `analysis`")
+    assert (found["severity"], found["title"]) == ("info", "The rule of 2022 has no verdict: see the analysis")
 
 
 @pytest.mark.parametrize(("math", "code"), [("total", "significant"), ("dau", "high_p_value"), (None, "significant")])

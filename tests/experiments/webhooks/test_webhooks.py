@@ -25,6 +25,7 @@ from app.experiments.webhooks.repository import DeliveryQueue
 from app.experiments.webhooks.sending import Sender
 from app.experiments.webhooks.signing import sign
 from tests.conftest import new_service
+from tests.pages.conftest import Visitor
 from tests.support.service import Json, Service
 from tests.support.webhook_receiver import Receiver, receiving
 
@@ -104,6 +105,37 @@ async def test_each_change_of_state_is_told_once_and_signed(service: Service, da
     stamp, _, signature = launched.headers["x-abacus-signature"].partition(",v1=")
     signed = f"{stamp.removeprefix('t=')}.".encode() + launched.body
     assert signature == hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
+
+
+async def test_a_draft_that_follows_the_variants_of_its_flag_is_told(service: Service, database: Database) -> None:
+    """By the API and by a page; a flag that changes otherwise, or that no plan follows, is not news of experiments."""
+    visitor = Visitor(service.client, service.project_id)
+    assert (await visitor.sign_in(service.key)).status_code == 303
+    variants = [{"key": key, "rollout_percentage": 50} for key in ("control", "test")]
+    unequal = [{"key": "control", "rollout_percentage": 70}, {"key": "test", "rollout_percentage": 30}]
+    planned = {"start_date": None, "end_date": None, "parameters": {"feature_flag_variants": variants}}
+    async with hooked(service, database, events=["experiment.updated"]) as (receiver, deliverer, _, _webhook):
+        draft = await service.create_experiment(**planned)
+        unplanned = await service.create_experiment(start_date=None, end_date=None, feature_flag_key="other")
+        for one in (draft, unplanned):
+            path = f"/feature_flags/{one['feature_flag']}/"
+            filters = {**(await service.read(path))["filters"], "multivariate": {"variants": unequal}}
+            assert (await service.patch(path, {"filters": filters, "key": f"{one['id']}"})).status_code == 200
+            assert (await service.patch(path, {"name": "Mine"})).status_code == 200
+        split = {"rollout0": "100", "share0": "20", "share1": "80"}
+        page = f"{visitor.path()}flags/{draft['feature_flag']}/"
+        assert (await visitor.browser.post(page, data=split)).status_code == 303
+        await deliver_due(deliverer)
+
+    told = [json.loads(one.body) for one in receiver.received]
+    assert [(one["event"], one["experiment"]["id"]) for one in told] == [("experiment.updated", draft["id"])] * 2
+    assert told[0]["experiment"]["feature_flag_key"] == str(draft["id"])
+    assert told[0]["data"] == {
+        "activity": "updated",
+        "previous_status": "draft",
+        "changed_fields": ["parameters"],
+        "changed_by": {"id": told[0]["data"]["changed_by"]["id"], "email": service.email},
+    }
 
 
 def test_signature_is_that_of_the_time_and_the_body() -> None:

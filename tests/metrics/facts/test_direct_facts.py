@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
+from app.db.compiled_queries import compile_query
 from app.db.database import Database
 from app.db.models import Fact, Series, SeriesVariant
-from app.db.rows import _compile
 from app.events.appending.repository import NewEvent, NewEventRepository
 from app.events.repository import EventRepository
 from app.metrics.facts.direct_facts import DirectFactRepository, is_direct
@@ -281,7 +281,7 @@ async def test_statements_do_not_stay_in_memory_with_their_events(database: Data
         for number in range(3):
             await DirectFactRepository(session, 1).left_over(np.arange(number + 1))
             await EventRepository(session, 1).stored_after(number, number + 1, 10)
-            sizes.append(_compile.cache_info().currsize)
+            sizes.append(compile_query.cache_info().currsize)
 
     assert sizes[0] == sizes[1] == sizes[2]
 

@@ -148,7 +148,7 @@ async def test_facts_that_the_database_does_not_take_are_made_again(
     service: Service, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     await capture_visits(service)
-    refusal = "CREATE TRIGGER full BEFORE INSERT ON fact BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+    refusal = "CREATE TRIGGER full BEFORE INSERT ON series_fact BEGIN SELECT RAISE(ABORT, 'disk full'); END"
     async with opened(database) as materializer:
         async with materializer.caught_up(service.project_id, [VISITS]) as series, database.write() as session:
             assert len(facts_of(series)) == COUNT

@@ -78,6 +78,19 @@ async def test_old_schema_fails_and_a_newer_one_passes(
     assert ("abacus migrate" in finding.remedy) == is_fault
 
 
+async def test_schema_that_a_newer_version_has_changed_fails(
+    application: FastAPI, settings: Settings, database: Database
+) -> None:
+    async with database.write() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = 'from_the_future'"))
+        await session.execute(text("ALTER TABLE series_fact RENAME TO other"))
+
+    finding = (await examine(settings, application))["schema"]
+
+    assert "no table series_fact" in finding.detail
+    assert finding.remedy == "Start the newer version."
+
+
 async def test_clock_skew_fails(application: FastAPI, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "MAX_CLOCK_SKEW_SECONDS", -1.0)
 

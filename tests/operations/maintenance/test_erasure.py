@@ -1,10 +1,13 @@
 """Persons are erased without changing results, and nothing of them is left."""
 
 import asyncio
+import gc
 import json
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from types import CoroutineType, FrameType
 from typing import Any
 
 import httpx
@@ -196,6 +199,50 @@ async def test_no_value_of_a_breakdown_is_left(service: Service, database: Datab
         "bob": {"control": 0, "test": 1},
     }
     assert after["metrics"] == before["metrics"]
+
+
+@pytest.mark.one_database
+async def test_process_remembers_no_text_of_an_erased_person(service: Service) -> None:
+    """Neither in what it has worked out for events, addresses, sessions, groups and values, nor with statements."""
+    sessions = {"kind": "EventsNode", "event": "purchase", "math": "unique_session"}
+    experiment = await service.create_experiment(filters={}, metrics=[{"metric_type": "mean", "source": sessions}])
+    canary, address = "-".join(("9d1f", "canary")), "::".join(("2001:db8", "9d1f"))
+    said = {
+        "$session_id": f"{canary}-session",
+        "$groups": {"company": f"{canary}-company"},
+        "note": canary,
+        "$feature_flag": "checkout",
+        "$feature_flag_response": "test",
+        "$set": {"email": f"{canary}@example.com"},
+    }
+    events = [event(name, canary, properties=said) for name in ("$feature_flag_called", "purchase")]
+    for path, body in (("/batch/", {"batch": events}), ("/flags/", {"distinct_id": canary})):
+        sent = await service.client.post(
+            path, json={"token": service.token, **body}, headers={"x-forwarded-for": address}
+        )
+        assert sent.status_code == 200
+    await service.read(f"/experiments/{experiment['id']}/analysis/", breakdown="note")
+    [person] = (await service.read("/persons/"))["results"]  # a filter would be remembered by the client of this test
+
+    await service.delete(f"/persons/{person['id']}/?delete_events=true")
+
+    del events, said, body, sent, person, canary, address
+    assert objects_with(re.compile("9d1f[-]canary|2001:db8[:]:9d1f")) == []  # which is not found itself
+
+
+def objects_with(pattern: re.Pattern[str]) -> list[str]:
+    """Return the objects of this process that hold a text of a pattern."""
+    gc.unfreeze()
+    try:
+        gc.collect()
+        return [
+            repr(holder)[:1_000]
+            for holder in gc.get_objects()
+            if not isinstance(holder, FrameType | CoroutineType)
+            and any(pattern.search(held) for held in gc.get_referents(holder) if type(held) is str)
+        ]
+    finally:
+        gc.freeze()
 
 
 async def tables_with(database: Database, text: str) -> list[str]:

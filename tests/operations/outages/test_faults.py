@@ -56,7 +56,7 @@ REFUSED = {
     "post /ofrep/v1/evaluate/flags/",
     "post /ofrep/v1/evaluate/flags/{key}/",
 }
-DERIVED = {"series", "series_variant", "fact", "count"}
+DERIVED = {"series", "series_variant", "series_fact", "count"}
 DERIVED |= {"definition_progress", "event_definition", "event_volume", "event_property", "property_definition"}
 DERIVED |= {"webhook_delivery"}  # one for a test is written, then sent, and then what became of it is noted
 MOST_STATEMENTS = 100

@@ -170,10 +170,13 @@ async def test_exhausted_pool_is_reported_and_probes_succeed(url: str) -> None:
         assert (await client.post("/batch/", json=capture)).status_code == 401  # the token is none
 
 
-async def test_results_leave_connections_for_capture(server: PostgresServer, url: str) -> None:
+@pytest.mark.parametrize("are_repeated", [False, True])
+async def test_results_leave_connections_for_capture(server: PostgresServer, url: str, are_repeated: bool) -> None:
     async with serving(url, database_pool_size=3, results_timeout=20) as service:
         await service.create_experiment(start_date="2022-11-01T00:00:00Z")
         await service.capture(event("$pageview", "ann", variant="control"), event("$pageview", "bob", variant="test"))
+        if are_repeated:
+            await service.read("/experiments/1/results/")
         holder = await asyncpg.connect(url)
         async with holder.transaction():
             await holder.execute("LOCK TABLE series IN ACCESS EXCLUSIVE MODE")  # so that results hang

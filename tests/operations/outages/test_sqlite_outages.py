@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import event as listening
 
 from app.db import migrations
+from app.db.migrations import SchemaTooNew
 from tests.conftest import in_a_thread, new_service, settings_for
 from tests.operations.outages.applications import NOT_STORED, Stopwatch, is_refused, running, serving
-from tests.support.service import Service, event
+from tests.support.service import Service, event, exposure
 
 
 @pytest.fixture
@@ -127,3 +128,21 @@ async def test_schema_of_a_newer_version_is_accepted_and_unchanged(path: Path) -
         assert (await service.client.get("/_readyz")).status_code == 200
     with contextlib.closing(sqlite3.connect(path)) as newer:
         assert newer.execute("SELECT version_num FROM alembic_version").fetchall() == [("fromthefuture",)]
+
+
+async def test_schema_that_a_newer_version_has_changed_is_refused(path: Path) -> None:
+    """By the start and by readiness, and results fail: their table has another name."""
+    with contextlib.closing(sqlite3.connect(path)) as newer, newer:
+        newer.execute("UPDATE alembic_version SET version_num = 'fromthefuture'")
+        newer.execute("ALTER TABLE series_fact RENAME TO series_fact_2")
+
+    with pytest.raises(SchemaTooNew, match=r"\(no table series_fact\): start the newer version"):
+        in_a_thread(lambda: migrations.upgrade(settings_for(f"sqlite:///{path}")))
+
+    async with serving(f"sqlite:///{path}") as service:
+        experiment = await service.create_experiment()
+        await service.capture(exposure("ann", "test"))
+        results = await service.get(f"/experiments/{experiment['id']}/results/")
+        ready = await service.client.get("/_readyz")
+    assert (results.status_code, results.json()["code"]) == (503, "service_unavailable")
+    assert (ready.status_code, ready.json()["sqlite_migrations_uptodate"]) == (503, False)

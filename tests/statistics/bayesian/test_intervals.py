@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mpf
 
-from app.statistics.bayesian.intervals import equal_tailed_intervals, highest_density_intervals, quantiles
+from app.statistics.bayesian.intervals import equal_tailed_intervals, quantiles
 from app.statistics.posteriors import BetaPosterior, GammaPosterior
-from tests.statistics.reference import Posterior, cdf, density
+from tests.statistics.reference import Posterior, cdf
 
 beta = BetaPosterior.from_counts
 gamma = GammaPosterior.from_counts
@@ -30,22 +30,6 @@ def test_equal_tailed_interval_leaves_equal_tails(posterior: Posterior) -> None:
 
     assert abs(cdf(posterior, mpf(low)) - mpf("0.025")) < 1e-12
     assert abs(cdf(posterior, mpf(high)) - mpf("0.975")) < 1e-12
-
-
-@pytest.mark.parametrize("posterior", POSTERIORS, ids=str)
-def test_highest_density_interval_has_its_level_and_is_shortest(posterior: Posterior) -> None:
-    [[low, high]] = highest_density_intervals([posterior], 0.9)
-    [[tail_low, tail_high]] = equal_tailed_intervals([posterior], 0.9)
-
-    assert abs(cdf(posterior, mpf(high)) - cdf(posterior, mpf(low)) - mpf("0.9")) < 1e-12
-    assert high - low <= (tail_high - tail_low) * (1 + 1e-12)
-
-
-@pytest.mark.parametrize("posterior", [beta(10, 90), beta(3, 1), gamma(300, 1000.0)], ids=str)
-def test_highest_density_interval_has_equal_density_at_ends(posterior: Posterior) -> None:
-    [[low, high]] = highest_density_intervals([posterior])
-
-    assert float(density(posterior, mpf(low)) / density(posterior, mpf(high))) == pytest.approx(1, abs=1e-9)
 
 
 @given(successes=st.integers(0, 10**9), failures=st.integers(0, 10**9), level=st.floats(0.01, 0.999))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -12,7 +12,6 @@ from app.events.imports.records import ReadLine
 
 Format = Literal["posthog", "amplitude", "mixpanel", "segment", "abacus"]
 Kind = Literal["events", "persons", "experiments", "results"]
-FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 _SEGMENT_CALLS: Final = frozenset({"track", "identify", "page", "screen", "group", "alias"})
 _ABACUS_KINDS: Final[Mapping[str, Kind]] = {
     "event": "events",

@@ -20,7 +20,6 @@ class _Event(msgspec.Struct, rename={"insert_id": "$insert_id"}):
     server_received_time: str | None = None
     user_id: str | int | None = None
     device_id: str | int | None = None
-    amplitude_id: Scalar = None
     session_id: Scalar = None
     event_id: Scalar = None
     uuid: str | None = None
