@@ -8,8 +8,8 @@ from typing import Any
 import typer.main
 
 from app.cli import app as command_line
-from app.main import create_app
 from app.settings import Settings
+from tests.support.application import application
 
 ROOT = Path(__file__).parents[2]
 OUT = re.compile(
@@ -25,7 +25,7 @@ NAME = re.compile(r"`[^`]+`")  # a field keeps the name that it was published un
 
 def published() -> Iterator[tuple[str, str]]:
     """Yield the place and the text of everything that users read without asking for it."""
-    yield from _of_document(create_app(Settings(refresh_interval=0)).openapi(), "OpenAPI")
+    yield from _of_document(application().openapi(), "OpenAPI")
     for template in sorted((ROOT / "app/pages/templates").glob("*.html")):
         yield template.name, re.sub(r"{#.*?#}|{%.*?%}|{{.*?}}|<[^>]*>", " ", template.read_text(), flags=re.DOTALL)
     yield from _of_command(typer.main.get_command(command_line), "abacus")

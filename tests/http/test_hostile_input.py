@@ -126,10 +126,9 @@ def example_of(route: Route) -> Json:
     return media and (media["example"] if "example" in media else next(iter(media["examples"].values()))["value"])
 
 
-async def ids_of(service: Service, route: Route | None = None) -> dict[str, str]:
-    """Return the ids of everything, or of what the path of an operation names."""
-    needed = re.findall(r"{(\w+)}", route[1]) if route else None
-    ids = await make_objects(service, "victim", needed)
+async def ids_of(service: Service, *routes: Route) -> dict[str, str]:
+    """Return the ids of what the paths of operations name."""
+    ids = await make_objects(service, "victim", {name for _, path in routes for name in re.findall(r"{(\w+)}", path)})
     headers = {"Authorization": f"Bearer {service.key}"}
     key = await service.client.post("/api/personal_api_keys/", json={"label": "x"}, headers=headers)
     return {**ids, "organization_id": "@current", "token": service.token, "key_id": key.json()["id"]}
@@ -175,10 +174,11 @@ async def test_hostile_parameter_is_accepted_or_refused(
     client: httpx.AsyncClient, database: Database, tag: str
 ) -> None:
     offenders: list[object] = []
-    everything = await new_service(client, database)
-    all_ids = await ids_of(everything)
-    for route in operations_with("parameters")[tag]:
-        service, ids = everything, all_ids
+    routes = operations_with("parameters")[tag]
+    shared = await new_service(client, database)
+    shared_ids = await ids_of(shared, *routes)
+    for route in routes:
+        service, ids = shared, shared_ids
         if changes(route):  # it may delete what another operation needs
             service = await new_service(client, database)
             ids = await ids_of(service, route)

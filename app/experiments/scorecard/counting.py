@@ -174,9 +174,13 @@ class Scorecard:
         ValueError
             When the variants are too few or too many, or the baseline is not one of them.
         """
-        inputs = [self._compared(one.variants(self.scope.variants, day)) for one in self.metrics]
+        inputs = self.inputs(day)
         found = iter(analyze_metrics([variants for variants in inputs if variants is not None], config))
         return [None if variants is None else next(found) for variants in inputs]
+
+    def inputs(self, day: int) -> list[list[MetricVariant] | None]:
+        """Return the counts of every metric at the end of a day, which its analysis is a function of."""
+        return [self._compared(one.variants(self.scope.variants, day)) for one in self.metrics]
 
     def _compared(self, variants: list[MetricVariant] | None) -> list[MetricVariant] | None:
         if variants is None:

@@ -323,9 +323,18 @@ async def _analyze(scorecard: Scorecard, config: AnalysisConfig) -> list[Analysi
 async def _analyze_days(
     scorecard: Scorecard, config: AnalysisConfig, index: int, days: Sequence[int]
 ) -> list[Analysis | None]:
-    """Return the analyses of one metric at the end of each of some days."""
+    """Return the analyses of one metric at the end of each of some days; where no count changed, it is the same one."""
     require_variants(scorecard.exposures)
-    return await _in_thread(lambda: [scorecard.analyze(config, day)[index] for day in days])
+
+    def analyze() -> list[Analysis | None]:
+        found, before = list[Analysis | None](), None
+        for day in days:
+            inputs = scorecard.inputs(day)
+            found.append(found[-1] if inputs == before else scorecard.analyze(config, day)[index])
+            before = inputs
+        return found
+
+    return await _in_thread(analyze)
 
 
 async def _in_thread(analyze: Callable[[], list[Analysis | None]]) -> list[Analysis | None]:

@@ -25,6 +25,7 @@ _SECONDS_BETWEEN_LOOKS: Final = 30.0  # for imports of processes that have ended
 _SECONDS_BETWEEN_NOTES: Final = 1.0
 _GRACE: Final = dt.timedelta(minutes=5)  # a file may be on the disk of another host
 _BATCH_EVENTS: Final = 1_000  # the event loop is held for a few milliseconds
+_LARGE_BYTES: Final = 256 * 1024  # a process takes as long to start as a compressed file of this size to read
 
 logger = logging.getLogger("abacus")
 
@@ -155,7 +156,7 @@ class ImportRunner:
             refused_bytes=limits.REFUSED_LINES_BYTES.value,
             batch_events=_BATCH_EVENTS,
             # What is read must not hold the interpreter that answers requests. A process takes 60 MB; one has it.
-            workers=MOST_WORKERS if len(self._tasks) == 1 else 1,
+            workers=MOST_WORKERS if len(self._tasks) == 1 and self.uploads.size(one.stored_as) >= _LARGE_BYTES else 1,
         )
         run = ImportRun(self._database, project, options, report)
         running = asyncio.create_task(run.run([file]))

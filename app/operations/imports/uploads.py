@@ -38,6 +38,10 @@ class Uploads:
     def path(self, stored_as: str) -> Path:
         return self._directory / stored_as
 
+    def size(self, stored_as: str) -> int:
+        """Return the bytes of a file, compressed as it was sent."""
+        return self.path(stored_as).stat().st_size
+
     def refused_lines(self, stored_as: str) -> Path:
         return self._directory / f"{stored_as}.refused.ndjson"
 

@@ -1,6 +1,7 @@
 """The steps of the analysis over time: days, and weeks or months where there would be too many."""
 
 import datetime as dt
+from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -8,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.common.errors import ValidationFailed
+from app.experiments.scorecard import counting
 from app.experiments.scorecard.steps import MOST_POINTS, STEP_INTERVALS, USUAL_POINTS, StepInterval, choose_steps
 from app.metrics.aggregation.calendar import Ticks, ticks
+from app.statistics.analysis import analyze_metrics
+from app.statistics.results import Analysis, AnalysisConfig
+from app.statistics.variants import MetricVariant
 from tests.support.service import Json, Service, event
 
 pytestmark = pytest.mark.one_database
@@ -92,6 +97,34 @@ async def test_long_experiment_is_shown_by_week_and_by_the_interval_that_is_aske
     for series in (usual, by_month):
         assert series["timeseries"]["2026-11-29"] == metric["analysis"]
         assert list(series["timeseries"])[-1] == "2026-11-29"
+
+
+async def test_steps_in_which_no_count_changed_are_not_analyzed_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def analyze(metrics: Sequence[Sequence[MetricVariant]], config: AnalysisConfig) -> list[Analysis]:
+        nonlocal calls
+        calls += 1
+        return analyze_metrics(metrics, config)
+
+    monkeypatch.setattr(counting, "analyze_metrics", analyze)
+    experiment = await service.create_experiment()
+    await service.capture(
+        *(
+            event("$pageview", f"{key}-{n}", "2022-11-03T10:00:00Z", variant=key)
+            for key in ("control", "test")
+            for n in range(3)
+        ),
+        event("purchase", "test-1", "2022-11-08T10:00:00Z", variant="test"),
+    )
+
+    shown = (await read(service, experiment))["timeseries"]
+
+    sums = [day["variants"][1]["sum"] for day in shown.values()]
+    assert sums == [0] * (len(sums) - 8) + [1] * 8
+    assert calls == 3
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,14 @@ async def test_an_import_that_a_restart_interrupted_goes_on(
 
 
 @pytest.mark.one_database
-async def test_imports_beside_each_other_have_one_process_at_most(
-    service: Service, runner: ImportRunner, database: Database, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("text", "expected"), [("small", [1, 1, 1]), ("large" * 60_000, [2, 1, 1])])
+async def test_large_imports_beside_each_other_have_one_process_at_most_and_small_ones_none(
+    service: Service,
+    runner: ImportRunner,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    expected: list[int],
 ) -> None:
     begun = asyncio.Queue[int]()
     may_end = asyncio.Event()
@@ -125,12 +131,12 @@ async def test_imports_beside_each_other_have_one_process_at_most(
     monkeypatch.setattr(ImportRun, "run", run)
     workers = []
     for one in (service, *[await new_service(service.client, database) for _ in range(2)]):
-        assert (await upload(one, ndjson(line(1, "ann")))).status_code == 201
+        assert (await upload(one, ndjson(line(1, text)))).status_code == 201
         workers.append(await begun.get())
     may_end.set()
     await runner.wait()
 
-    assert workers == [2, 1, 1]
+    assert workers == expected
 
 
 async def test_a_cancelled_import_ends_and_is_forgotten_when_it_is_deleted_again(

@@ -1,18 +1,17 @@
 """The application on a database that will fail, with short timeouts."""
 
 import contextlib
-import functools
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
-from fastapi import FastAPI
+from starlette.datastructures import State
 
 from app.db.database import Database
-from app.main import create_app
 from app.settings import Settings
 from tests.conftest import new_service
+from tests.support.application import application
 from tests.support.service import Service
 
 AWAY = {
@@ -30,12 +29,6 @@ NOT_STORED = {
 }
 
 
-@functools.cache
-def _application() -> FastAPI:
-    """The application without a database: to prepare its routes takes longer than most tests do."""
-    return create_app(Settings())
-
-
 @contextlib.asynccontextmanager
 async def running(database_url: str, **settings: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Database]]:
     """Run the application in this process; yield a client without a key, and its database."""
@@ -45,14 +38,17 @@ async def running(database_url: str, **settings: Any) -> AsyncIterator[tuple[htt
         "refresh_interval": 0,
         "watchdog_seconds": 0,
     } | settings
-    application = _application()
-    application.state.settings = Settings(database_url=database_url, **limits)
-    transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
-    async with (
-        application.router.lifespan_context(application),
-        httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as client,
-    ):
-        yield client, application.state.database
+    served, before = application(), application().state
+    served.state = State({"settings": Settings(database_url=database_url, **limits), "rate_limiter": None})
+    transport = httpx.ASGITransport(app=served, raise_app_exceptions=False)
+    try:
+        async with (
+            served.router.lifespan_context(served),
+            httpx.AsyncClient(transport=transport, base_url="http://abacus.test") as client,
+        ):
+            yield client, served.state.database
+    finally:
+        served.state = before
 
 
 @contextlib.asynccontextmanager
