@@ -175,7 +175,12 @@ class Scorecard:
             When the variants are too few or too many, or the baseline is not one of them.
         """
         inputs = [self._compared(one.variants(self.scope.variants, day)) for one in self.metrics]
-        found = iter(analyze_metrics([variants for variants in inputs if variants is not None], config))
+        compared = [
+            (variants, one.metric.role.goal)
+            for one, variants in zip(self.metrics, inputs, strict=True)
+            if variants is not None
+        ]
+        found = iter(analyze_metrics([one for one, _ in compared], config, goals=[goal for _, goal in compared]))
         return [None if variants is None else next(found) for variants in inputs]
 
     def _compared(self, variants: list[MetricVariant] | None) -> list[MetricVariant] | None:

@@ -303,7 +303,7 @@ async def _write_timeseries(
     for day, analysis in zip(steps.ends, analyses, strict=True):
         await slices.pause()  # each takes up to a millisecond of the event loop
         if analysis is not None and counted.kind is not None:
-            written[names[day]] = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
+            written[names[day]] = write_analysis(counted.kind, analysis)
     return TimeseriesRead(
         metric_id=metric_id,
         status=_status(analyses[-1]),
@@ -350,7 +350,7 @@ def show_metric(
     """Return a metric with its analysis in its documented form; ``lack`` says why there may be nothing to compare."""
     shown: AnalysisRead | None = None
     if analysis is not None and counted.kind is not None:
-        shown = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
+        shown = write_analysis(counted.kind, analysis)
     status = _status(analysis)
     return MetricAnalysisRead(
         metric_id=counted.metric.id,

@@ -214,7 +214,7 @@ async def test_infinite_sums_are_reported(service: Service) -> None:
     assert (metric["status"], metric["detail"]) == ("unavailable", "The sums are not finite.")
 
 
-async def test_lowest_variant_leads_where_the_goal_is_to_decrease(service: Service) -> None:
+async def test_lowest_variant_leads_and_is_most_probably_best_where_the_goal_is_to_decrease(service: Service) -> None:
     events = [*shown(150, "control"), *shown(150, "test"), *bought(range(90), "control"), *bought(range(20), "test")]
     criteria = {"goal": "decrease", "minimum_runtime_days": 0}
     experiment = await experiment_with(service, events, filters=trend("dau"), decision_criteria=criteria)
@@ -223,7 +223,13 @@ async def test_lowest_variant_leads_where_the_goal_is_to_decrease(service: Servi
 
     assert (decision["recommendation"], decision["variant_key"]) == ("ship", "test")
     assert decision["summary"].startswith(
-        "test is lowest in share of persons: 13.3% against 60.0% of control (\N{MINUS SIGN}77.8%)."
+        "test leads in share of persons (less is better), being the best with a probability of over 99.99%: 13.3% "
+        "against 60.0% of control (\N{MINUS SIGN}77.8%)."
     )
     [metric] = (await read(service, experiment, "analysis"))["metrics"]
-    assert metric["analysis"]["leader"] == "test"
+    control, test = metric["analysis"]["variants"]
+    assert (metric["analysis"]["goal"], metric["analysis"]["leader"]) == ("decrease", "test")
+    assert [test["probability_best"], test["chance_to_win"], control["probability_best"]] == pytest.approx([1, 1, 0])
+    assert [test["expected_loss"], control["expected_loss"]] == pytest.approx([0, 70 / 150], abs=0.01)
+    counts = {"metric_type": "funnel", "goal": "decrease", "variants": metric["counts"]}
+    assert (await service.post("/experiments/analyze/", counts)).json() == metric["analysis"]
