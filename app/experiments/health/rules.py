@@ -43,7 +43,7 @@ class Evidence:
     forced_variants : sequence of str
         Variants that release conditions of the flag assign to everyone who matches.
     progress : Progress or None
-        Towards a decision; None where the target metric cannot be analyzed.
+        Towards a decision; None where the target metric cannot be analyzed, or has decided it.
     """
 
     is_running: bool
@@ -389,6 +389,8 @@ def _unread_timestamps(evidence: Evidence) -> Iterator[Finding]:
 def _power(evidence: Evidence) -> Iterator[Finding]:
     progress = evidence.progress
     if not (evidence.is_running and evidence.is_flag_active) or progress is None:
+        return
+    if evidence.sample_ratio is not None and evidence.sample_ratio.is_mismatch:  # more of these data decide nothing
         return
     if progress.takes_too_long or (progress.days_left or 0) > UNDERPOWERED_DAYS:
         yield Finding(

@@ -298,6 +298,8 @@ class PlannedMetric:
             return CountedMetric(self.metric, None, None, _FLAT)
         if isinstance(answer, ValueCounts) and not answer.is_finite:
             return CountedMetric(self.metric, None, None, "The sums are not finite.")
+        if self.kind == "ratio" and isinstance(answer, ValueCounts) and answer.has_negative_denominators:
+            return CountedMetric(self.metric, None, None, _NEGATIVE)
         return CountedMetric(
             self.metric,
             self.kind,
@@ -310,6 +312,11 @@ class PlannedMetric:
 _FLAT = (
     "Most values are 0 or another same one, so that every value would be cut to it. Set `ignore_zeros`, or choose "
     "percentiles further apart."
+)
+
+_NEGATIVE = (
+    "The denominators of a variant add up to less than 0, and so the ratio says nothing. Choose a denominator that is "
+    "not negative."
 )
 
 

@@ -14,7 +14,10 @@ from app.experiments.scorecard.decision_table import TABLE, Evidence, Recommenda
 from app.experiments.scorecard.progress import Progress, measure_progress
 from app.experiments.scorecard.standings import DecidedMetric, Standing, compare_variants
 from app.experiments.scorecard.states import Situation
+from app.statistics.failures import MIN_EXPECTED
 from app.statistics.frequentist.sample_ratio import SampleRatio
+from app.statistics.posthog_2022.significance import MIN_EXPOSURE
+from app.statistics.results import Analysis
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def _examine(
         is_harmful = any(one.harmed for one in standings)
         return _Finding("harmful" if is_harmful else "control_wins", _reasons(standings))
     if not any(one.is_judged for one in standings):
-        detail = f"There are too few {unit} or events for a verdict: each variant needs 100 {unit}."
+        detail = _explain_too_few(primary.analysis, unit)
         return _Finding("not_enough_data", [Reason("not_enough_data", primary.id, detail), *_reasons(standings)])
     return _compare(primary, standings, criteria, progress)
 
@@ -179,6 +182,24 @@ def _compare(primary: DecidedMetric, standings: Sequence[Standing], criteria: Cr
         f"{primary.name}, but there is no clear effect: whether to ship depends on cost and preference."
     )
     return _Finding("no_clear_effect", [*_reasons(standings), Reason("no_clear_effect", primary.id, detail)])
+
+
+def _explain_too_few(analysis: Analysis, unit: str) -> str:
+    failures = {failure for one in analysis.variants for failure in one.failures}
+    if "not-enough-exposures" in failures:
+        return f"There are too few {unit} for a verdict: each variant needs {MIN_EXPOSURE} {unit}."
+    if "not-enough-metric-data" in failures and analysis.baseline.sample.sum is None:
+        return "There are too few values for a verdict: the quantile needs more of them on both of its sides."
+    if "not-enough-metric-data" in failures:
+        return (
+            f"There are too few events for a verdict: in each variant about {MIN_EXPECTED} {unit} have to do what the "
+            "metric counts, and as many not."
+        )
+    if "denominator-is-zero" in failures:
+        return "There is no verdict: the denominators of a variant add up to 0."
+    if "zero-variance" in failures:
+        return f"There is no verdict: within the variants, the values of all {unit} are the same."
+    return "There are too few data for a verdict."
 
 
 def _mismatch(sample_ratio: SampleRatio, unit: str) -> Reason:

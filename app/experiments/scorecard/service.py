@@ -39,7 +39,7 @@ from app.experiments.scorecard.schemas import (
     ScorecardRead,
     TimeseriesRead,
 )
-from app.experiments.scorecard.standings import DecidedMetric
+from app.experiments.scorecard.standings import DecidedMetric, compare_variants
 from app.experiments.scorecard.states import situation_of
 from app.experiments.scorecard.steps import StepInterval, Steps, choose_steps
 from app.experiments.sharing import SharedCounts
@@ -150,8 +150,8 @@ async def analyze_experiment(experiment: Experiment, scorecard: Scorecard) -> Sc
     return await _write_scorecard(scorecard, await _analyze(scorecard, _config(experiment)))
 
 
-async def estimate_progress(experiment: Experiment, scorecard: Scorecard) -> Progress:
-    """Return how precisely the target metric is known, and how many days it still needs.
+async def estimate_progress(experiment: Experiment, scorecard: Scorecard) -> Progress | None:
+    """Return how precisely the target metric is known, and how many days it still needs; None once it is decided.
 
     Raises
     ------
@@ -160,6 +160,9 @@ async def estimate_progress(experiment: Experiment, scorecard: Scorecard) -> Pro
     """
     target = replace(scorecard, metrics=[one for one in scorecard.metrics if one.metric.id == PRIMARY])
     [primary] = _decided(target, await _analyze(target, _config(experiment)))
+    standings = compare_variants(primary, [])
+    if any(one.is_better for one in standings) or (standings and all(one.is_worse for one in standings)):
+        return None
     return measure_progress(primary, _criteria(experiment), _runtime(scorecard.scope))
 
 

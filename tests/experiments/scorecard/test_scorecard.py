@@ -214,6 +214,43 @@ async def test_infinite_sums_are_reported(service: Service) -> None:
     assert (metric["status"], metric["detail"]) == ("unavailable", "The sums are not finite.")
 
 
+async def test_ratio_by_denominators_below_zero_says_so(service: Service) -> None:
+    bought_and_returned = [*bought([0, 1], "control"), *bought([0], "test"), *bought([1], "test", price=-20)]
+    spent = {"kind": "EventsNode", "event": "purchase", "math": "sum", "math_property": "price"}
+    orders = {"kind": "EventsNode", "event": "purchase"}
+    metrics = [{"metric_type": "ratio", "name": "Orders by amount", "numerator": orders, "denominator": spent}]
+    events = [*shown(2, "control"), *shown(2, "test"), *bought_and_returned]
+    experiment = await experiment_with(service, events, filters={}, metrics=metrics)
+
+    [metric] = (await read(service, experiment, "analysis"))["metrics"]
+    decision = await read(service, experiment, "decision")
+
+    assert (metric["status"], metric["analysis"]) == ("unavailable", None)
+    assert metric["detail"].startswith("The denominators of a variant add up to less than 0")
+    assert metric["detail"] in decision["summary"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "why"),
+    [
+        ({"metric_type": "funnel", "series": [{"kind": "EventsNode", "event": "refund"}]}, "too few events"),
+        ({"metric_type": "funnel", "series": [{"kind": "EventsNode", "event": "purchase"}]}, "too few events"),
+        ({"metric_type": "mean", "source": {"kind": "EventsNode", "event": "purchase"}}, "all persons are the same"),
+    ],
+    ids=["nobody", "everybody", "equal"],
+)
+async def test_verdict_is_not_said_to_need_persons_where_it_needs_something_else(
+    service: Service, metric: dict[str, Any], why: str
+) -> None:
+    events = [one for key in ("control", "test") for one in (*shown(120, key), *bought(range(120), key))]
+    experiment = await experiment_with(service, events, filters={}, metrics=[{**metric, "name": "Sold"}])
+
+    [reason] = [one for one in (await read(service, experiment, "decision"))["reasons"] if one["metric_id"]]
+
+    assert why in reason["detail"]
+    assert "100" not in reason["detail"]
+
+
 async def test_lowest_variant_leads_and_is_most_probably_best_where_the_goal_is_to_decrease(service: Service) -> None:
     events = [*shown(150, "control"), *shown(150, "test"), *bought(range(90), "control"), *bought(range(20), "test")]
     criteria = {"goal": "decrease", "minimum_runtime_days": 0}
