@@ -10,7 +10,7 @@ from app.common.number_texts import format_p_value
 from app.experiments.exposures.traffic_split import SplitChange
 from app.experiments.results.health_summary import Severity, Status
 from app.experiments.results.target import MetricEvidence
-from app.experiments.scorecard.progress import Progress
+from app.experiments.scorecard.progress import Progress, describe_uncounted
 from app.metrics.queries.scope import AttributedBy
 from app.statistics.frequentist.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
 
@@ -299,10 +299,19 @@ def _typed_metric(evidence: Evidence, metric: MetricEvidence) -> Iterator[Findin
     )
     detail += "or after the exposure and inside the conversion window, or not one that is large enough."
     if not metric.total:
-        detail = (
-            f"{exposed:,} {evidence.unit} were exposed, and not one is counted yet: they have not started, or their "
+        detail = describe_uncounted(exposed, evidence.unit)
+    if not metric.total and metric.awaits_windows:
+        yield Finding(
+            "METRIC_NOT_MATURE",
+            None,
+            "info",
+            "No window is over yet",
+            f"{exposed:,} {evidence.unit} were exposed. With `only_count_matured_users` each of them is counted from "
+            "the end of their window on.",
+            {"exposed": exposed, "counted": 0},
+            ["Wait until the first windows are over."],
         )
-        detail += "window is not over."
+        return
     yield Finding(
         "METRIC_NO_EVENTS",
         None,

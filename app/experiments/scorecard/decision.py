@@ -11,7 +11,7 @@ from app.common.nouns import none_of
 from app.common.number_texts import format_chosen_share, format_p_value
 from app.experiments.scorecard.decision_criteria import Criteria
 from app.experiments.scorecard.decision_table import TABLE, Evidence, Recommendation, State, title_of
-from app.experiments.scorecard.progress import Progress, measure_progress
+from app.experiments.scorecard.progress import Progress, describe_uncounted, measure_progress
 from app.experiments.scorecard.standings import DecidedMetric, Standing, compare_variants
 from app.experiments.scorecard.states import Situation
 from app.statistics.failures import MIN_EXPECTED
@@ -139,8 +139,7 @@ def _examine(
     if primary is None or primary.analysis is None:
         return _Finding("not_comparable", [_missing(primary)])
     if not progress.exposed:
-        detail = f"There are not enough data to compare the variants: {none_of(unit)} analyzed."
-        return _Finding("no_data", [Reason("no_data", primary.id, detail)])
+        return _without_samples(primary, unit)
     standings = compare_variants(primary, guardrails)
     if standings and all(one.is_bad for one in standings):
         is_harmful = any(one.harmed for one in standings)
@@ -149,6 +148,15 @@ def _examine(
         detail = _explain_too_few(primary.analysis, unit)
         return _Finding("not_enough_data", [Reason("not_enough_data", primary.id, detail), *_reasons(standings)])
     return _compare(primary, standings, criteria, progress)
+
+
+def _without_samples(primary: DecidedMetric, unit: str) -> _Finding:
+    if primary.exposed:
+        return _Finding(
+            "not_enough_data", [Reason("not_enough_data", primary.id, describe_uncounted(primary.exposed, unit))]
+        )
+    detail = f"There are not enough data to compare the variants: {none_of(unit)} analyzed."
+    return _Finding("no_data", [Reason("no_data", primary.id, detail)])
 
 
 def _compare(primary: DecidedMetric, standings: Sequence[Standing], criteria: Criteria, progress: Progress) -> _Finding:

@@ -264,8 +264,17 @@ def _write_decision(experiment: Experiment, decision: Decision, summary: str) ->
 def _decided(
     scorecard: Scorecard, analyses: Sequence[Analysis | None], cautious: Sequence[Analysis | None] | None = None
 ) -> list[DecidedMetric]:
+    exposed = sum(scorecard.exposures.compared_exposed.values())
     return [
-        DecidedMetric(one.metric.id, one.metric.name, one.metric.role, analysis, one.problem, careful)
+        DecidedMetric(
+            one.metric.id,
+            one.metric.name,
+            one.metric.role,
+            analysis,
+            one.problem,
+            exposed if one.metric.typed is not None else 0,
+            careful,
+        )
         for one, analysis, careful in zip(scorecard.metrics, analyses, cautious or analyses, strict=True)
     ]
 
