@@ -139,8 +139,8 @@ def count_retention(crowd: Crowd) -> FunnelProgress:
     """Count who buys again one to seven days after the exposure."""
     ledger = crowd.ledger
     window = RetentionWindow(1, 7, "day", days(DAYS + 10))
-    starts = (ledger.time, np.full(len(ledger), NO_EVENT, dtype=np.int64))
-    returned = find_returns(ledger, starts, crowd.after[1], window)
+    nothing = np.full(len(ledger), NO_EVENT, dtype=np.int64)
+    returned = find_returns(ledger, (ledger.time, nothing), nothing, crowd.after[1], window)
     return count_reached(ledger, ledger.time, [returned], days(), len(KEYS))
 
 

@@ -4,14 +4,13 @@ from app.common.number_texts import choose_format, format_change, format_p_value
 from app.statistics.results import Analysis, Decision, VariantAnalysis
 
 
-def conclude(analysis: Analysis, *, is_share: bool, lowest_leads: bool = False, measure: str = "") -> str:
+def conclude(analysis: Analysis, *, is_share: bool, measure: str = "") -> str:
     """Return sentences: why not to trust the figures if that is so, the leading variant, and its significance.
 
     Where there are too few data for a verdict on it, no figures are given. With ``is_share`` means are written in
-    percent. With ``lowest_leads`` the variant with the lowest mean leads: for metrics where less is better. ``measure``
-    names the means, and so their unit.
+    percent. ``measure`` names the means, and so their unit.
     """
-    leader = lowest(analysis) if lowest_leads else analysis.leader
+    leader = analysis.leader
     ratio = analysis.sample_ratio
     sentences = []
     if ratio is not None and ratio.is_mismatch:
@@ -28,18 +27,10 @@ def conclude(analysis: Analysis, *, is_share: bool, lowest_leads: bool = False, 
         return " ".join([*sentences, "There are not enough data to compare the variants."])
     if _lacks_data(leader, analysis):
         return " ".join([*sentences, _significance(leader, analysis)])
-    text = f"{leader.sample.key} {'is lowest' if lowest_leads else 'leads'}{f' in {measure}' if measure else ''}"
-    text += "" if lowest_leads else _chance(leader)
+    subject = f"{leader.sample.key} leads{f' in {measure}' if measure else ''}"
+    text = f"{subject}{' (less is better)' if analysis.goal == 'decrease' else ''}{_chance(leader)}"
     comparison = _comparison(leader, analysis.baseline, is_share=is_share)
     return " ".join([*sentences, f"{text}{comparison}.", _significance(leader, analysis)])
-
-
-def lowest(analysis: Analysis) -> VariantAnalysis | None:
-    """Return the variant with the lowest mean, or the baseline if it is as low."""
-    known = [variant for variant in analysis.variants if variant.sample.mean is not None]
-    if len(known) < 2:
-        return None
-    return min(known, key=lambda one: (one.sample.mean or 0.0, not one.is_baseline))
 
 
 def _lacks_data(leader: VariantAnalysis, analysis: Analysis) -> bool:

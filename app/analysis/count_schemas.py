@@ -11,6 +11,7 @@ from app.analysis.examples import FUNNEL_EXAMPLE
 from app.analysis.quantities import COVARIATE_OF_RATIO, MOST_VARIANTS, Amount, Count, Quantity, Square, Weight
 from app.http.fields import Omittable, Text
 from app.http.schemas import StrictBody
+from app.statistics.results import Goal
 
 _COVARIATE = ("covariate_sum", "covariate_sum_squares", "main_covariate_sum_product")
 
@@ -158,6 +159,7 @@ class QuantileVariantCounts(VariantCounts):
 
 class AnalyzeBody(StrictBody):
     stats_config: StatsConfig = StatsConfig()
+    goal: Goal = Field(default="increase", description="Whether more is better, or less.")
     expected_split: Omittable[dict[str, Weight]] = Field(
         default=None,
         max_length=MOST_VARIANTS,

@@ -28,6 +28,7 @@ ANALYSIS_EXAMPLE: Final[dict[str, JsonValue]] = {
         "baseline_variant_key": "control",
         "multiple_testing": "none",
     },
+    "goal": "increase",
     "leader": "test",
     "conclusion": "test leads, being the best with a probability of 99.96%: 15.0% against 10.0% of control (+50.0%). "
     "The difference is significant (p = 0.026).",

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from app.analysis.config_schemas import StatsConfigRead
 from app.analysis.examples import ANALYSIS_EXAMPLE
 from app.http.schemas import ResponseBody
-from app.statistics.results import Code, Failure
+from app.statistics.results import Code, Failure, Goal
 
 MetricType: TypeAlias = Literal["funnel", "count", "mean", "ratio", "quantile"]
 Ends: TypeAlias = tuple[float, float]
@@ -47,16 +47,18 @@ class VariantAnalysisRead(ResponseBody):
     posterior_mean: float | None = Field(description="Mean of the posterior distribution.")
     credible_interval: Ends | None = Field(description="Equal-tailed credible interval of the mean.")
     probability_best: float | None = Field(
-        description="Probability that the variant has the highest mean, whatever the goal."
+        description="Probability that the variant is the best: that it has the highest mean, or with the goal "
+        "`decrease` the lowest."
     )
     chance_to_win: float | None = Field(
-        description="Probability that its mean is above the baseline's, whatever the goal."
+        description="Probability that it is better than the baseline: that its mean is above the baseline's, or with "
+        "the goal `decrease` below."
     )
     expected_loss: float | None = Field(
-        description="Expected loss if it is chosen and another mean is higher, whatever the goal."
+        description="Expected loss if it is chosen and another one is better, in the unit of the mean."
     )
     expected_loss_vs_baseline: float | None = Field(
-        description="Expected loss if it is chosen and that of the baseline is higher, whatever the goal."
+        description="Expected loss if it is chosen and the baseline is better."
     )
     delta: float | None = Field(description="Observed difference from the baseline's mean.")
     delta_credible_interval: Ends | None = Field(
@@ -110,10 +112,13 @@ class AnalysisRead(ResponseBody):
 
     metric_type: MetricType
     stats_config: StatsConfigRead
-    leader: str | None = Field(
-        description="The variant that is most probably the best, which may be the baseline. Where "
-        "the goal is to decrease, the variant with the lowest mean."
+    goal: Goal = Field(
+        default="increase",
+        description="Which means are better, higher or lower ones: what probabilities and losses are about. In "
+        "snapshots of older versions `increase` beside a metric's goal `decrease`: then `probability_best` is that of "
+        "having the highest mean.",
     )
+    leader: str | None = Field(description="The variant that is most probably the best, which may be the baseline.")
     conclusion: str = Field(description="The result in words.")
     variants: list[VariantAnalysisRead] = Field(description="In the order they were sent.")
     sample_ratio_mismatch: SampleRatioRead | None = Field(description="Null without `expected_split`.")

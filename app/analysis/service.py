@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from app.analysis.conclusion import conclude, lowest
+from app.analysis.conclusion import conclude
 from app.analysis.config_schemas import SequentialRead, StatsConfig, StatsConfigRead
 from app.analysis.count_schemas import (
     AnalyzeRequest,
@@ -46,7 +46,7 @@ def analyze(request: AnalyzeRequest) -> AnalysisRead:
     """
     body = request.root
     try:
-        analysis = analyze_metric(read_variants(body), read_config(body.stats_config), body.expected_split)
+        analysis = analyze_metric(read_variants(body), read_config(body.stats_config), body.expected_split, body.goal)
     except ValueError as error:
         raise ValidationFailed(f"{error}") from error
     return write_analysis(body.metric_type, analysis)
@@ -116,10 +116,10 @@ def _read_quantile(counts: QuantileVariantCounts, confidence: float) -> Quantile
     return QuantileVariant(counts.key, counts.number_of_samples, count, *values, confidence)
 
 
-def write_analysis(metric_type: MetricType, analysis: Analysis, *, lowest_leads: bool = False) -> AnalysisRead:
-    """Return an analysis in its documented form; see ``conclude``."""
+def write_analysis(metric_type: MetricType, analysis: Analysis) -> AnalysisRead:
+    """Return an analysis in its documented form."""
     ratio = analysis.sample_ratio
-    leader = lowest(analysis) if lowest_leads else analysis.leader
+    leader = analysis.leader
     return AnalysisRead(
         metric_type=metric_type,
         stats_config=StatsConfigRead(
@@ -129,8 +129,9 @@ def write_analysis(metric_type: MetricType, analysis: Analysis, *, lowest_leads:
             baseline_variant_key=analysis.baseline.sample.key,
             multiple_testing=analysis.correction,
         ),
+        goal=analysis.goal,
         leader=leader.sample.key if leader else None,
-        conclusion=conclude(analysis, is_share=metric_type == "funnel", lowest_leads=lowest_leads),
+        conclusion=conclude(analysis, is_share=metric_type == "funnel"),
         variants=[_write_variant(variant) for variant in analysis.variants],
         sample_ratio_mismatch=None if ratio is None else write_sample_ratio(ratio),
     )

@@ -43,12 +43,12 @@ def format_change(value: float | None) -> str:
 
 
 def format_probability(value: float | None) -> str:
-    """Return a probability in percent; only 0 and 1 are shown as certain."""
+    """Return a probability in percent. Data leave nothing certain, also where the nearest float is 0 or 1."""
     if value is None:
         return NOTHING
-    if 0.9999 < value < 1:
+    if value > 0.9999:
         return "over 99.99%"
-    if 0 < value < 0.0001:
+    if value < 0.0001:
         return "under 0.01%"
     return f"{value:.2%}"
 

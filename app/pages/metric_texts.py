@@ -78,6 +78,19 @@ def format_interval(ends: Ends | None, write: Callable[[float], str]) -> str:
     return number_texts.NOTHING if ends is None else f"{write(ends[0])} to {write(ends[1])}"
 
 
+def choose_difference_format(analysis: AnalysisRead) -> Callable[[float | None], str]:
+    """Return what writes an absolute difference with its sign, of shares in percentage points."""
+    is_share = is_conversion_rate(analysis)
+
+    def write(value: float | None) -> str:
+        if value is None:
+            return number_texts.NOTHING
+        text = f"{number_texts.format_number(100 * value)} points" if is_share else number_texts.format_number(value)
+        return f"+{text}" if value > 0 else text
+
+    return write
+
+
 def cut_change(analysis: AnalysisRead, ends: Ends | None) -> Ends | None:
     """Return an interval of a relative change without what is impossible: shares neither fall below 0 nor exceed 1."""
     if ends is None or not is_conversion_rate(analysis):

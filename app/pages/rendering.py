@@ -199,6 +199,7 @@ def _environment() -> Environment:
         "lacks_comparison": metric_texts.lacks_comparison,
         "lacks_ranking": metric_texts.lacks_ranking,
         "cut_change": metric_texts.cut_change,
+        "choose_difference_format": metric_texts.choose_difference_format,
         "shapes": SHAPES,
         "capitalized": capitalized,
         "none_of": none_of,

@@ -31,6 +31,7 @@ from app.statistics.results import (
     Code,
     Contrast,
     Decision,
+    Goal,
     VariantAnalysis,
 )
 from app.statistics.variants import FunnelVariant, MetricVariant
@@ -40,7 +41,10 @@ BIAS_LEVEL = 0.001  # over all covariates together; strict, because the test is 
 
 
 def analyze_metric(
-    variants: Sequence[MetricVariant], config: AnalysisConfig, split: Mapping[str, float] | None = None
+    variants: Sequence[MetricVariant],
+    config: AnalysisConfig,
+    split: Mapping[str, float] | None = None,
+    goal: Goal = "increase",
 ) -> Analysis:
     """Analyze one metric.
 
@@ -50,33 +54,41 @@ def analyze_metric(
         Two to twenty of one kind, with different keys.
     split
         Planned weights by variant, on any scale, to test the numbers of samples against.
+    goal
+        Whether more is better, or less.
 
     Raises
     ------
     ValueError
         When variants cannot be compared, the baseline is not one of them, or the split does not fit them.
     """
-    [analysis] = analyze_metrics([variants], config, split)
+    [analysis] = analyze_metrics([variants], config, split, [goal])
     return analysis
 
 
 def analyze_metrics(
-    metrics: Sequence[Sequence[MetricVariant]], config: AnalysisConfig, split: Mapping[str, float] | None = None
+    metrics: Sequence[Sequence[MetricVariant]],
+    config: AnalysisConfig,
+    split: Mapping[str, float] | None = None,
+    goals: Sequence[Goal] | None = None,
 ) -> list[Analysis]:
     """Analyze several metrics of an experiment; see ``AnalysisConfig`` for what a correction is made over.
+
+    ``goals`` has one for each metric; without them, more is better in all.
 
     Raises
     ------
     ValueError
         As ``analyze_metric`` does.
     """
-    described = [_describe(variants, config) for variants in metrics]
+    goals = goals or ["increase"] * len(metrics)
+    described = [_describe(variants, config, goal) for variants, goal in zip(metrics, goals, strict=True)]
     _with_bias(described, metrics)
     evidence = [[_evidence(one, config) for one in variants] for variants in described]
     adjusted = iter(_adjusted(evidence, config))
     values = iter(value for of_metric in evidence for value in of_metric)
     analyses = []
-    for variants in described:
+    for variants, goal in zip(described, goals, strict=True):
         baseline = next(one for one in variants if one.is_baseline)
         decided = []
         for one in variants:
@@ -86,7 +98,7 @@ def analyze_metrics(
             decided.append(replace(one, decision=decision))
         observed = {one.sample.key: one.sample.number_of_samples for one in decided}
         ratio = None if split is None else check_sample_ratio(observed, split)
-        analyses.append(Analysis(config, tuple(decided), ratio))
+        analyses.append(Analysis(config, tuple(decided), ratio, goal))
     return analyses
 
 
@@ -98,14 +110,14 @@ def _adjusted(evidence: Sequence[Sequence[float | None]], config: AnalysisConfig
     return adjust([value for of_metric in known for value in of_metric], config.correction)
 
 
-def _describe(variants: Sequence[MetricVariant], config: AnalysisConfig) -> list[VariantAnalysis]:
+def _describe(variants: Sequence[MetricVariant], config: AnalysisConfig, goal: Goal) -> list[VariantAnalysis]:
     """Analyze one metric except for the decisions, which depend on the other metrics too."""
     baseline = _baseline_of(variants, config)
     counted = [variants[baseline], *variants[:baseline], *variants[baseline + 1 :]]
     ordered = _adjustable(counted)
     samples = samples_of(ordered)
     described = [VariantAnalysis(sample, is_baseline=index == 0) for index, sample in enumerate(samples)]
-    described = with_posteriors(described, config)
+    described = with_posteriors(described, config, goal)
     described = _with_tests(described, ordered, config)
     described = [
         replace(one, failures=failures_of(one, described[0], counts, counted[0]))
@@ -221,8 +233,8 @@ def _evidence(one: VariantAnalysis, config: AnalysisConfig) -> float | None:
         return one.sequential_p_value
     if config.method == "frequentist":
         return one.p_value
-    beats, below = one.probability_beats_baseline, one.probability_below_baseline
-    return None if beats is None or below is None else min(2 * beats, 2 * below, 1.0)
+    beats, loses = one.probability_beats_baseline, one.probability_loses_to_baseline
+    return None if beats is None or loses is None else min(2 * beats, 2 * loses, 1.0)
 
 
 def _decide(

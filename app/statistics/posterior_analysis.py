@@ -14,12 +14,12 @@ from app.statistics.frequentist.mean_tests import deviation_of, fieller_interval
 from app.statistics.numerics.log_densities import Array
 from app.statistics.numerics.quadrature import QuadratureError
 from app.statistics.posteriors import NormalPosterior, Posterior
-from app.statistics.results import AnalysisConfig, Contrast, VariantAnalysis
+from app.statistics.results import AnalysisConfig, Contrast, Goal, VariantAnalysis
 
 _STANDARD_NORMAL = NormalDist()
 
 
-def with_posteriors(described: Sequence[VariantAnalysis], config: AnalysisConfig) -> list[VariantAnalysis]:
+def with_posteriors(described: Sequence[VariantAnalysis], config: AnalysisConfig, goal: Goal) -> list[VariantAnalysis]:
     """Add the comparison of the variants, the baseline first.
 
     Rates that nothing is known of have a posterior too. Means of fewer than two samples are not compared, and without
@@ -28,8 +28,8 @@ def with_posteriors(described: Sequence[VariantAnalysis], config: AnalysisConfig
     if isinstance(described[0].sample.posterior, NormalPosterior) or any(
         one.sample.posterior is None for one in described
     ):
-        return _with_normals(described, config)
-    return _with_rates(described, config)
+        return _with_normals(described, config, goal)
+    return _with_rates(described, config, goal)
 
 
 def is_comparable(sample: Sample) -> bool:
@@ -42,11 +42,11 @@ def is_comparable(sample: Sample) -> bool:
     )
 
 
-def _with_rates(described: Sequence[VariantAnalysis], config: AnalysisConfig) -> list[VariantAnalysis]:
+def _with_rates(described: Sequence[VariantAnalysis], config: AnalysisConfig, goal: Goal) -> list[VariantAnalysis]:
     """Compare Beta or Gamma posteriors."""
     posteriors = [one.sample.posterior for one in described if one.sample.posterior is not None]
     try:
-        comparison = compare(posteriors)
+        comparison = compare(posteriors, lowest_is_best=goal == "decrease")
     except QuadratureError:
         return list(described)
     exact = contrast_intervals(comparison.grid, config.confidence_level)
@@ -78,21 +78,23 @@ def _with_rate(
     return replace(
         found,
         probability_beats_baseline=float(comparison.probabilities_to_beat_control[place]),
-        probability_below_baseline=float(comparison.probabilities_to_lose_to_control[place]),
+        probability_loses_to_baseline=float(comparison.probabilities_to_lose_to_control[place]),
         expected_loss_against_baseline=float(comparison.losses_against_control[place]),
         difference=Contrast(credible_interval=contrast[0]),
         relative_difference=Contrast(credible_interval=contrast[1]),
     )
 
 
-def _with_normals(described: Sequence[VariantAnalysis], config: AnalysisConfig) -> list[VariantAnalysis]:
+def _with_normals(described: Sequence[VariantAnalysis], config: AnalysisConfig, goal: Goal) -> list[VariantAnalysis]:
     z = _STANDARD_NORMAL.inv_cdf(1 - config.alpha / 2)
     result = [_with_own_posterior(one, z) for one in described]
     known = [index for index, one in enumerate(described) if is_comparable(one.sample)]
     if len(known) < 2 or known[0] != 0:
         return result
     samples = [described[index].sample for index in known]
-    comparison = compare_normals([mean_of(one) for one in samples], [deviation_of(one) for one in samples])
+    sign = -1 if goal == "decrease" else 1  # of mirrored variables the highest is the lowest
+    means = [sign * mean_of(one) for one in samples]
+    comparison = compare_normals(means, [deviation_of(one) for one in samples])
     for place, index in enumerate(known):
         one = replace(
             result[index],
@@ -104,7 +106,7 @@ def _with_normals(described: Sequence[VariantAnalysis], config: AnalysisConfig) 
             one = replace(
                 one,
                 probability_beats_baseline=_known(comparison.probabilities_to_beat_control, place),
-                probability_below_baseline=_known(comparison.probabilities_to_lose_to_control, place),
+                probability_loses_to_baseline=_known(comparison.probabilities_to_lose_to_control, place),
                 expected_loss_against_baseline=_known(comparison.losses_against_control, place),
                 difference=Contrast(credible_interval=absolute),
                 relative_difference=Contrast(credible_interval=relative),

@@ -9,6 +9,7 @@ from app.statistics.frequentist.sample_ratio import SampleRatio
 from app.statistics.frequentist.sequential import DEFAULT_TUNING
 
 Method: TypeAlias = Literal["bayesian", "frequentist"]
+Goal: TypeAlias = Literal["increase", "decrease"]
 Failure: TypeAlias = Literal[
     "not-enough-exposures",
     "not-enough-metric-data",
@@ -79,6 +80,7 @@ class Decision:
 class VariantAnalysis:
     """The analysis of a variant. None stands for figures that the data do not determine, and for the baseline itself.
 
+    What is better, and so the probabilities and losses, depends on the goal of the metric: higher, or lower.
     ``expected_loss`` is the average cost of choosing the variant when another one is better, and
     ``expected_loss_against_baseline`` the same for the baseline. ``order_statistic_difference`` is the interval of the
     difference of two quantiles from their order statistics. ``covariate_p_value`` is of Welch's test that the
@@ -91,7 +93,7 @@ class VariantAnalysis:
     credible_interval: Interval | None = None
     probability_best: float | None = None
     probability_beats_baseline: float | None = None
-    probability_below_baseline: float | None = None
+    probability_loses_to_baseline: float | None = None
     expected_loss: float | None = None
     expected_loss_against_baseline: float | None = None
     order_statistic_difference: Interval | None = None
@@ -111,6 +113,7 @@ class Analysis:
     config: AnalysisConfig
     variants: tuple[VariantAnalysis, ...]
     sample_ratio: SampleRatio | None
+    goal: Goal = "increase"
 
     @property
     def baseline(self) -> VariantAnalysis:
@@ -127,5 +130,10 @@ class Analysis:
         known = [variant for variant in self.variants if variant.sample.mean is not None]
         if len(known) < 2:
             return None
-        # Among equals the baseline leads, because there is no evidence for a change.
-        return max(known, key=lambda one: (one.probability_best or 0.0, one.sample.mean or 0.0, one.is_baseline))
+        sign = -1 if self.goal == "decrease" else 1
+
+        def rank(one: VariantAnalysis) -> tuple[float, float, bool]:
+            # Among equals the baseline leads, because there is no evidence for a change.
+            return one.probability_best or 0.0, sign * (one.sample.mean or 0.0), one.is_baseline
+
+        return max(known, key=rank)

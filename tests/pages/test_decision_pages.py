@@ -107,6 +107,21 @@ async def test_endless_experiment_is_told_once(service: Service, visitor: Visito
     assert "3650" not in text + decision["summary"] + str(decision["reasons"])
 
 
+async def test_experiment_that_is_decided_is_not_said_to_take_long(service: Service) -> None:
+    start = dt.datetime.now(dt.UTC) - dt.timedelta(days=10)
+    experiment = await service.create_experiment(
+        start_date=start.isoformat(), end_date=None, decision_criteria={"target_mde": 0.01}
+    )
+    for key, buyers in (("control", 20), ("test", 70)):
+        events = [*shown(100, key), *viewed(100, buyers, key)]
+        await send(service, [{**one, "timestamp": (start + dt.timedelta(days=1)).isoformat()} for one in events])
+
+    decision = await service.read(f"/experiments/{experiment['id']}/decision/")
+    report = await service.read(f"/experiments/{experiment['id']}/health/")
+
+    assert (decision["recommendation"], report["findings"]) == ("ship", [])
+
+
 async def test_target_metric_has_one_interval_of_its_mean(service: Service, visitor: Visitor) -> None:
     metric = {"id": "purchase", "type": "events", "math": "sum", "math_property": "price"}
     experiment = await service.create_experiment(filters={"insight": "TRENDS", "events": [metric]})

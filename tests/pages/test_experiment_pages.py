@@ -114,15 +114,17 @@ async def test_page_names_groups_by_their_type_and_withholds_verdicts_on_amounts
     assert page.charts["exposures"]["unit"] == "companies"
 
 
-async def test_more_is_not_called_best_where_less_is_better(service: Service, visitor: Visitor) -> None:
-    fewer = {"name": "Refunds", "filters": TREND, "role": "guardrail", "goal": "decrease"}
+async def test_fewer_are_called_best_where_less_is_better(service: Service, visitor: Visitor) -> None:
+    refund = {"insight": "TRENDS", "events": [{"id": "refund"}]}
+    fewer = {"name": "Refunds", "filters": refund, "role": "guardrail", "goal": "decrease"}
     experiment = await clear_win(service, secondary_metrics=[fewer])
+    await send(service, [event("refund", f"control-{n}", "2022-11-03T09:00:00Z", variant="control") for n in range(90)])
 
     text = (await visitor.look(experiment)).text
 
-    assert "Refunds guardrail less is better" in text
-    assert "Probability of being highest Probability of exceeding control" in text
-    assert text.index("Probability of being best") < text.index("Probability of being highest")
+    assert text.count("Probability of being best Probability of beating control") == 2
+    _, refunds = text.split("Refunds guardrail less is better")
+    assert re.search(r"control 400 90 .* baseline under 0\.01% test 400 0 .* over 99\.99% over 99\.99% yes", refunds)
 
 
 async def test_page_of_an_experiment_ahead_says_when_it_starts_and_what_is_wrong(

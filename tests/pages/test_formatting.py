@@ -61,7 +61,7 @@ def test_changes_have_a_sign(value: float | None, written: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [(1.0, "100.00%"), (0.99995, "over 99.99%"), (0.5, "50.00%"), (0.00001, "under 0.01%"), (0.0, "0.00%")],
+    [(1.0, "over 99.99%"), (0.99995, "over 99.99%"), (0.5, "50.00%"), (0.00001, "under 0.01%"), (0.0, "under 0.01%")],
 )
 def test_probabilities_are_not_rounded_to_certainty(value: float, written: str) -> None:
     assert format_probability(value) == written

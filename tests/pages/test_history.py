@@ -1,13 +1,16 @@
 """The history of an experiment on its pages: who changed what, and the results as they were."""
 
+import json
 import re
 
 import pytest
+from sqlalchemy import select
 
 from app.accounts.projects.service import AccountService
 from app.db.database import Database
+from app.db.models.snapshot import Snapshot
 from tests.pages.conftest import Page, Visitor, clear_win, send, shown
-from tests.support.service import Service
+from tests.support.service import TREND, Service
 
 pytestmark = pytest.mark.one_database
 
@@ -38,6 +41,27 @@ async def test_snapshot_keeps_the_results_whatever_comes(service: Service, visit
     assert "test 400 120 30.0%" in page.text
     assert "on request" in Page(await visitor.browser.get(f"{visitor.path(experiment)}history/")).text
     assert len((await service.read(f"/experiments/{experiment['id']}/snapshots/"))["results"]) == 1
+
+
+async def test_snapshot_from_before_goals_counted_says_whose_probability_it_shows(
+    service: Service, visitor: Visitor, database: Database
+) -> None:
+    fewer = {"name": "Refunds", "filters": TREND, "goal": "decrease"}
+    experiment = await clear_win(service, secondary_metrics=[fewer])
+    taken = await visitor.browser.post(f"{visitor.path(experiment)}history/")
+    address = taken.headers["Location"]
+    assert "being highest" not in Page(await visitor.browser.get(address)).text
+
+    async with database.write() as session:
+        snapshot = (await session.scalars(select(Snapshot).where(Snapshot.experiment_id == experiment["id"]))).one()
+        content = json.loads(snapshot.content)
+        for metric in content["analysis"]["metrics"]:
+            del metric["analysis"]["goal"]
+        snapshot.content = json.dumps(content)
+
+    assert (
+        "Probability of being highest Probability of exceeding control" in Page(await visitor.browser.get(address)).text
+    )
 
 
 async def test_snapshot_without_an_analysis_says_why(service: Service, visitor: Visitor) -> None:

@@ -11,7 +11,7 @@ from app.pages.actions.catalog import ACTIONS
 from app.pages.labels import LABELS, with_labels
 from tests.experiments.test_group_experiments import company_experiment, everybody
 from tests.pages.conftest import Page, Visitor, send, shown, viewed
-from tests.support.service import Service
+from tests.support.service import Service, event
 
 pytestmark = pytest.mark.one_database
 
@@ -30,7 +30,7 @@ async def test_too_few_data_give_no_figures(service: Service, visitor: Visitor) 
     decision = await service.read(f"/experiments/{experiment['id']}/decision/")
     page = await visitor.look(experiment)
 
-    assert "There are too few persons or events for a verdict" in decision["summary"]
+    assert "There are too few persons for a verdict: each variant needs 100 persons." in decision["summary"]
     assert decision["progress"]["estimated_days_left"] is None
     assert decision["progress"]["precision"] == 0
     assert (
@@ -62,9 +62,27 @@ async def test_change_against_nothing_has_no_figures_in_percent(service: Service
 
     page = await visitor.look(experiment)
 
-    assert "no change in percent: the baseline is 0" in page.text
+    [row] = re.findall(r"test 500 80 .*? yes", page.text)
+    assert "+16 points +12.82 points to +19.30 points" in row
+    assert "no change in percent: the baseline is not above 0" in row
     assert "e+" not in page.text
     assert not re.search(r"\+\d[\d,]{3,}", page.text)
+
+
+async def test_difference_from_a_baseline_below_nothing_is_shown_in_the_unit_of_the_metric(
+    service: Service, visitor: Visitor
+) -> None:
+    profit = {"insight": "TRENDS", "events": [{"id": "sale", "math": "sum", "math_property": "profit"}]}
+    experiment = await service.create_experiment(filters=profit)
+    for variant, mean in (("control", -2), ("test", 3)):
+        profits = [{"profit": mean + n % 2} for n in range(200)]
+        at = "2022-11-03T09:00:00Z"
+        sales = [event("sale", f"{variant}-{n}", at, variant=variant, properties=one) for n, one in enumerate(profits)]
+        await send(service, [*shown(200, variant), *sales])
+
+    text = (await visitor.look(experiment)).text
+
+    assert re.search(r"test 200 700 3\.500 \S+ to \S+ \+5 \+4\.\d+ to \+5\.\d+ no change in percent", text)
 
 
 async def test_verdict_says_why_the_rule_of_2022_differs(service: Service, visitor: Visitor) -> None:

@@ -18,7 +18,14 @@ from app.statistics.frequentist.sample_ratio import check_sample_ratio
 from app.statistics.frequentist.sequential import sequential_factor, sequential_p_value
 from app.statistics.numerics.tail_probabilities import chi_square_p_value, student_p_values
 from app.statistics.results import Analysis, AnalysisConfig, VariantAnalysis
-from app.statistics.variants import CountVariant, FunnelVariant, MeanVariant, QuantileVariant, RatioVariant
+from app.statistics.variants import (
+    CountVariant,
+    FunnelVariant,
+    MeanVariant,
+    MetricVariant,
+    QuantileVariant,
+    RatioVariant,
+)
 from tests.support.examples import examples
 
 CONFIG = AnalysisConfig()
@@ -214,6 +221,45 @@ def test_control_is_baseline_in_any_order_of_variants() -> None:
     assert of(chosen, "test").difference.estimate == pytest.approx(0.06)
     assert found.leader is not None
     assert found.leader.sample.key == "test"
+
+
+@pytest.mark.parametrize(
+    ("counted", "mirrored"),
+    [
+        (
+            funnel(control=(150, 1000), test=(100, 1000), other=(90, 900)),
+            funnel(control=(850, 1000), test=(900, 1000), other=(810, 900)),
+        ),
+        (
+            [mean("control", 500, 3, 4), mean("test", 400, 2.9, 9), mean("other", 450, 3.1, 1)],
+            [mean("control", 500, -3, 4), mean("test", 400, -2.9, 9), mean("other", 450, -3.1, 1)],
+        ),
+    ],
+    ids=["shares", "means"],
+)
+def test_less_is_better_exactly_as_more_of_the_opposite_is(
+    counted: Sequence[MetricVariant], mirrored: Sequence[MetricVariant]
+) -> None:
+    less, more = analyze_metric(counted, CONFIG, goal="decrease"), analyze_metric(mirrored, CONFIG)
+
+    assert less.leader is not None
+    assert more.leader is not None
+    assert less.leader.sample.key == more.leader.sample.key
+    tests = [one for one in less.variants if not one.is_baseline]
+    opposites = [one for one in more.variants if not one.is_baseline]
+    for figure in ("probability_best", "probability_beats_baseline", "expected_loss", "expected_loss_against_baseline"):
+        expected = [getattr(one, figure) for one in opposites]
+        assert [getattr(one, figure) for one in tests] == pytest.approx(expected, rel=1e-9)
+
+
+def test_lowest_of_three_counts_is_best_with_the_probability_that_closed_forms_give() -> None:
+    """Without events rates are exponential: each of three is the lowest in proportion to its exposure."""
+    variants = [CountVariant(key, 0, exposure) for key, exposure in (("control", 50), ("test", 30), ("other", 20))]
+
+    found = analyze_metric(variants, CONFIG, goal="decrease")
+
+    assert [one.probability_best for one in found.variants] == pytest.approx([0.5, 0.3, 0.2], abs=1e-12)
+    assert of(found, "test").probability_beats_baseline == pytest.approx(30 / 80, abs=1e-12)
 
 
 def test_control_may_lead() -> None:

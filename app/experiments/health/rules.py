@@ -10,7 +10,7 @@ from app.common.number_texts import format_p_value
 from app.experiments.exposures.traffic_split import SplitChange
 from app.experiments.results.health_summary import Severity, Status
 from app.experiments.results.target import MetricEvidence
-from app.experiments.scorecard.progress import Progress
+from app.experiments.scorecard.progress import Progress, describe_uncounted
 from app.metrics.queries.scope import AttributedBy
 from app.statistics.frequentist.sample_ratio import MIN_SAMPLES, MISMATCH_LEVEL, SampleRatio
 
@@ -43,7 +43,7 @@ class Evidence:
     forced_variants : sequence of str
         Variants that release conditions of the flag assign to everyone who matches.
     progress : Progress or None
-        Towards a decision; None where the target metric cannot be analyzed.
+        Towards a decision; None where the target metric cannot be analyzed, or has decided it.
     """
 
     is_running: bool
@@ -299,10 +299,19 @@ def _typed_metric(evidence: Evidence, metric: MetricEvidence) -> Iterator[Findin
     )
     detail += "or after the exposure and inside the conversion window, or not one that is large enough."
     if not metric.total:
-        detail = (
-            f"{exposed:,} {evidence.unit} were exposed, and not one is counted yet: they have not started, or their "
+        detail = describe_uncounted(exposed, evidence.unit)
+    if not metric.total and metric.awaits_windows:
+        yield Finding(
+            "METRIC_NOT_MATURE",
+            None,
+            "info",
+            "No window is over yet",
+            f"{exposed:,} {evidence.unit} were exposed. With `only_count_matured_users` each of them is counted from "
+            "the end of their window on.",
+            {"exposed": exposed, "counted": 0},
+            ["Wait until the first windows are over."],
         )
-        detail += "window is not over."
+        return
     yield Finding(
         "METRIC_NO_EVENTS",
         None,
@@ -389,6 +398,8 @@ def _unread_timestamps(evidence: Evidence) -> Iterator[Finding]:
 def _power(evidence: Evidence) -> Iterator[Finding]:
     progress = evidence.progress
     if not (evidence.is_running and evidence.is_flag_active) or progress is None:
+        return
+    if evidence.sample_ratio is not None and evidence.sample_ratio.is_mismatch:  # more of these data decide nothing
         return
     if progress.takes_too_long or (progress.days_left or 0) > UNDERPOWERED_DAYS:
         yield Finding(

@@ -31,13 +31,15 @@ from app.experiments.health.rules import (
 )
 from app.experiments.results.health_summary import Status
 from app.experiments.results.target import CountedTarget, MetricEvidence
-from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, Scorecard, metrics_of
+from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, CountedMetric, Scorecard, metrics_of
 from app.experiments.scorecard.progress import Progress
 from app.experiments.scorecard.service import estimate_progress, find_bias
 from app.experiments.sharing import SharedCounts
 from app.flags.filters import groups_of
 from app.metrics.counting.service import EventsRemoved
 from app.metrics.failures import CountingFailures, Failure
+from app.metrics.queries.typed.reading import parse_metric
+from app.metrics.queries.typed.schemas import ExposureNode, RetentionMetric
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ async def report_health(experiment: Experiment, counted: CountedExperiment) -> H
     if isinstance(counted.scorecard, EventsRemoved):
         return HealthReport("warning", [exposures_removed(counted.scorecard.detail)])
     scorecard = counted.require_scorecard()
-    metric, problem = _target_evidence(counted.target, scorecard)
+    metric, problem = _target_evidence(experiment, counted.target, scorecard)
     if metric is None:
         return check_experiment(experiment, scorecard.exposures, None, problem)
     try:
@@ -140,7 +142,7 @@ async def report_health(experiment: Experiment, counted: CountedExperiment) -> H
 
 
 def _target_evidence(
-    target: CountedTarget | ValidationFailed, scorecard: Scorecard
+    experiment: Experiment, target: CountedTarget | ValidationFailed, scorecard: Scorecard
 ) -> tuple[MetricEvidence | None, str]:
     """Return the counts of the target metric, of 2022 or typed, or why there are none."""
     if not isinstance(target, ValidationFailed):
@@ -152,7 +154,17 @@ def _target_evidence(
         return None, typed.problem
     keys, unit = scorecard.scope.variants, scorecard.exposures.query.unit
     persons = dict(zip(keys, typed.persons, strict=True))
-    return MetricEvidence(unit, persons, 0, 0, is_typed=True, is_silent=typed.is_silent), ""
+    awaits_windows = experiment.only_count_matured_users and not _has_own_start(typed)
+    evidence = MetricEvidence(
+        unit, persons, 0, 0, is_typed=True, is_silent=typed.is_silent, awaits_windows=awaits_windows
+    )
+    return evidence, ""
+
+
+def _has_own_start(counted: CountedMetric) -> bool:
+    """Whether a typed metric counts persons only after an event other than the exposure."""
+    metric = parse_metric(counted.metric.typed)
+    return isinstance(metric, RetentionMetric) and not isinstance(metric.start_event, ExposureNode)
 
 
 def check_experiment(

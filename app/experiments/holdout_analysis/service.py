@@ -30,9 +30,9 @@ from app.metrics.queries.service import MetricQueryBuilder
 from app.metrics.queries.typed.fact_queries import typed_fact_query
 from app.metrics.queries.typed.rules import DEFAULT_CONFIDENCE
 from app.metrics.queries.typed.wording import describe_typed
-from app.statistics.analysis import analyze_metrics
+from app.statistics.analysis import analyze_metric
 from app.statistics.frequentist.sample_ratio import SampleRatio, check_sample_ratio
-from app.statistics.results import Analysis, AnalysisConfig
+from app.statistics.results import Analysis, AnalysisConfig, Goal
 from app.statistics.variants import MetricVariant
 
 OTHERS = "others"
@@ -105,7 +105,7 @@ class HoldoutAnalyzer:
         found = planned.counted(rest[0] if rest else None)
         variants = found.variants(scope.variants, -1)
         config = read_config(StatsConfig(baseline_variant_key=key))
-        analysis = None if variants is None else await _analyze(variants, config)
+        analysis = None if variants is None else await _analyze(variants, config, asked.metric.role.goal)
         ratio = _sample_ratio(persons, key, percentage_of(holdout))
         held_out, others, both = persons.persons.tolist()
         return HoldoutAnalysisRead(
@@ -172,9 +172,8 @@ class HoldoutAnalyzer:
         )
 
 
-async def _analyze(variants: Sequence[MetricVariant], config: AnalysisConfig) -> Analysis:
-    [analysis] = await asyncio.to_thread(analyze_metrics, [variants], config)
-    return analysis
+async def _analyze(variants: Sequence[MetricVariant], config: AnalysisConfig, goal: Goal) -> Analysis:
+    return await asyncio.to_thread(analyze_metric, variants, config, goal=goal)
 
 
 def _sample_ratio(counts: ContactCounts, key: str, percentage: float) -> SampleRatio | None:

@@ -24,7 +24,8 @@ class MetricEvidence:
     """The counts of a metric by variant: persons or groups that entered a funnel, or events of a trend.
 
     ``amount`` names the aggregation of a trend that the rule of 2022 does not apply to; else it is empty. A typed
-    metric counts exposed persons or groups; ``is_silent`` says that all of them have 0.
+    metric counts exposed persons or groups; ``is_silent`` says that all of them have 0,
+    and ``awaits_windows`` that they count from the end of their window on, whatever they do until then.
     """
 
     unit: str
@@ -34,6 +35,7 @@ class MetricEvidence:
     amount: str = ""
     is_typed: bool = False
     is_silent: bool = False
+    awaits_windows: bool = False
 
     @property
     def total(self) -> int:

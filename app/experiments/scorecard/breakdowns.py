@@ -35,7 +35,7 @@ from app.metrics.queries.parsing import read_insight
 from app.statistics.analysis import analyze_metrics
 from app.statistics.frequentist.multiplicity import Correction
 from app.statistics.frequentist.sample_ratio import MISMATCH_LEVEL, SampleRatio, check_sample_ratio
-from app.statistics.results import Analysis, AnalysisConfig
+from app.statistics.results import Analysis, AnalysisConfig, Goal
 from app.statistics.variants import MetricVariant
 
 
@@ -182,7 +182,7 @@ async def _write_segments(
     """Return what was counted for each value, analyzed together."""
     variants = exposures.scope.variants
     inputs = [_compared(one.variants(variants, -1), exposures.excluded) for one in counted]
-    analyses = await _analyze(inputs, config)
+    analyses = await _analyze(inputs, config, [one.metric.role.goal for one in counted])
     ratios = _sample_ratios(counts.exposed, exposures) if breakdown.by == "exposure" else [None] * len(counted)
     keys = [*counts.keys.tolist(), NO_ACTOR]  # the last one is that of the other values
     segments = []
@@ -191,7 +191,7 @@ async def _write_segments(
         await slices.pause()  # each takes up to a millisecond of the event loop
         shown = None
         if analysis is not None and one.kind is not None:
-            shown = write_analysis(one.kind, analysis, lowest_leads=one.metric.role.lowest_leads)
+            shown = write_analysis(one.kind, analysis)
         segments.append(
             BreakdownValueRead(
                 value=names.get(keys[place]),
@@ -220,10 +220,13 @@ def _compared(variants: Sequence[MetricVariant] | None, excluded: frozenset[str]
     return None if variants is None else [one for one in variants if one.key not in excluded]
 
 
-async def _analyze(inputs: Sequence[Sequence[MetricVariant] | None], config: AnalysisConfig) -> list[Analysis | None]:
+async def _analyze(
+    inputs: Sequence[Sequence[MetricVariant] | None], config: AnalysisConfig, goals: Sequence[Goal]
+) -> list[Analysis | None]:
     known = [one for one in inputs if one is not None]
+    goals = [goal for goal, one in zip(goals, inputs, strict=True) if one is not None]
     try:
-        found = iter(await asyncio.to_thread(analyze_metrics, known, config))
+        found = iter(await asyncio.to_thread(analyze_metrics, known, config, goals=goals))
     except ValueError as error:
         raise ValidationFailed(str(error)) from error
     return [None if one is None else next(found) for one in inputs]

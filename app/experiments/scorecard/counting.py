@@ -175,7 +175,12 @@ class Scorecard:
             When the variants are too few or too many, or the baseline is not one of them.
         """
         inputs = self.inputs(day)
-        found = iter(analyze_metrics([variants for variants in inputs if variants is not None], config))
+        compared = [
+            (variants, one.metric.role.goal)
+            for one, variants in zip(self.metrics, inputs, strict=True)
+            if variants is not None
+        ]
+        found = iter(analyze_metrics([one for one, _ in compared], config, goals=[goal for _, goal in compared]))
         return [None if variants is None else next(found) for variants in inputs]
 
     def inputs(self, day: int) -> list[list[MetricVariant] | None]:
@@ -297,6 +302,8 @@ class PlannedMetric:
             return CountedMetric(self.metric, None, None, _FLAT)
         if isinstance(answer, ValueCounts) and not answer.is_finite:
             return CountedMetric(self.metric, None, None, "The sums are not finite.")
+        if self.kind == "ratio" and isinstance(answer, ValueCounts) and answer.has_negative_denominators:
+            return CountedMetric(self.metric, None, None, _NEGATIVE)
         return CountedMetric(
             self.metric,
             self.kind,
@@ -309,6 +316,11 @@ class PlannedMetric:
 _FLAT = (
     "Most values are 0 or another same one, so that every value would be cut to it. Set `ignore_zeros`, or choose "
     "percentiles further apart."
+)
+
+_NEGATIVE = (
+    "The denominators of a variant add up to less than 0, and so the ratio says nothing. Choose a denominator that is "
+    "not negative."
 )
 
 

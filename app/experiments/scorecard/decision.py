@@ -11,10 +11,13 @@ from app.common.nouns import none_of
 from app.common.number_texts import format_chosen_share, format_p_value
 from app.experiments.scorecard.decision_criteria import Criteria
 from app.experiments.scorecard.decision_table import TABLE, Evidence, Recommendation, State, title_of
-from app.experiments.scorecard.progress import Progress, measure_progress
+from app.experiments.scorecard.progress import Progress, describe_uncounted, measure_progress
 from app.experiments.scorecard.standings import DecidedMetric, Standing, compare_variants
 from app.experiments.scorecard.states import Situation
+from app.statistics.failures import MIN_EXPECTED
 from app.statistics.frequentist.sample_ratio import SampleRatio
+from app.statistics.posthog_2022.significance import MIN_EXPOSURE
+from app.statistics.results import Analysis
 
 
 @dataclass(frozen=True)
@@ -136,16 +139,24 @@ def _examine(
     if primary is None or primary.analysis is None:
         return _Finding("not_comparable", [_missing(primary)])
     if not progress.exposed:
-        detail = f"There are not enough data to compare the variants: {none_of(unit)} analyzed."
-        return _Finding("no_data", [Reason("no_data", primary.id, detail)])
+        return _without_samples(primary, unit)
     standings = compare_variants(primary, guardrails)
     if standings and all(one.is_bad for one in standings):
         is_harmful = any(one.harmed for one in standings)
         return _Finding("harmful" if is_harmful else "control_wins", _reasons(standings))
     if not any(one.is_judged for one in standings):
-        detail = f"There are too few {unit} or events for a verdict: each variant needs 100 {unit}."
+        detail = _explain_too_few(primary.analysis, unit)
         return _Finding("not_enough_data", [Reason("not_enough_data", primary.id, detail), *_reasons(standings)])
     return _compare(primary, standings, criteria, progress)
+
+
+def _without_samples(primary: DecidedMetric, unit: str) -> _Finding:
+    if primary.exposed:
+        return _Finding(
+            "not_enough_data", [Reason("not_enough_data", primary.id, describe_uncounted(primary.exposed, unit))]
+        )
+    detail = f"There are not enough data to compare the variants: {none_of(unit)} analyzed."
+    return _Finding("no_data", [Reason("no_data", primary.id, detail)])
 
 
 def _compare(primary: DecidedMetric, standings: Sequence[Standing], criteria: Criteria, progress: Progress) -> _Finding:
@@ -179,6 +190,24 @@ def _compare(primary: DecidedMetric, standings: Sequence[Standing], criteria: Cr
         f"{primary.name}, but there is no clear effect: whether to ship depends on cost and preference."
     )
     return _Finding("no_clear_effect", [*_reasons(standings), Reason("no_clear_effect", primary.id, detail)])
+
+
+def _explain_too_few(analysis: Analysis, unit: str) -> str:
+    failures = {failure for one in analysis.variants for failure in one.failures}
+    if "not-enough-exposures" in failures:
+        return f"There are too few {unit} for a verdict: each variant needs {MIN_EXPOSURE} {unit}."
+    if "not-enough-metric-data" in failures and analysis.baseline.sample.sum is None:
+        return "There are too few values for a verdict: the quantile needs more of them on both of its sides."
+    if "not-enough-metric-data" in failures:
+        return (
+            f"There are too few events for a verdict: in each variant about {MIN_EXPECTED} {unit} have to do what the "
+            "metric counts, and as many not."
+        )
+    if "denominator-is-zero" in failures:
+        return "There is no verdict: the denominators of a variant add up to 0."
+    if "zero-variance" in failures:
+        return f"There is no verdict: within the variants, the values of all {unit} are the same."
+    return "There are too few data for a verdict."
 
 
 def _mismatch(sample_ratio: SampleRatio, unit: str) -> Reason:

@@ -6,8 +6,9 @@ from typing import Literal, TypeAlias
 
 from pydantic import JsonValue
 
+from app.statistics.results import Goal
+
 Preset: TypeAlias = Literal["clear_signals", "do_no_harm"]
-Goal: TypeAlias = Literal["increase", "decrease"]
 Role: TypeAlias = Literal["primary", "secondary", "guardrail"]
 
 DEFAULT_EFFECT = 0.1
@@ -36,10 +37,6 @@ class MetricRole:
     role: Role
     goal: Goal = "increase"
     margin: float = DEFAULT_MARGIN
-
-    @property
-    def lowest_leads(self) -> bool:
-        return self.goal == "decrease"
 
 
 def read_role(metric: Mapping[str, JsonValue]) -> MetricRole:

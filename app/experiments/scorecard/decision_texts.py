@@ -46,9 +46,8 @@ def summarize(
     if analysis is None or decision.recommendation in _WITHOUT_FIGURES:
         reasons = [] if decision.recommendation == "decided" else [reason.detail for reason in decision.reasons]
         return " ".join([*reasons, decision.advice])
-    lowest_leads = primary.metric.role.lowest_leads
     is_share, measure = primary.kind == "funnel", "" if primary.wording is None else primary.wording.mean_name
-    figures = conclude(analysis, is_share=is_share, lowest_leads=lowest_leads, measure=measure)
+    figures = conclude(analysis, is_share=is_share, measure=measure)
     figures = " ".join(filter(None, (figures, _explain_difference(analysis, results, unit))))
     if decision.recommendation == "decided":
         return f"{decision.advice} What the data say: {figures}"

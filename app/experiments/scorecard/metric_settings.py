@@ -6,7 +6,7 @@ from typing import Final, get_args
 
 from pydantic import JsonValue
 
-from app.experiments.scorecard.decision_criteria import Goal
+from app.statistics.results import Goal
 
 _MARGIN: Final = "non_inferiority_margin"
 _LARGEST_MARGIN: Final = 10

@@ -39,6 +39,14 @@ class Progress:
     takes_too_long: bool = False
 
 
+def describe_uncounted(exposed: int, unit: str) -> str:
+    """Say that a typed metric counts none of the exposed persons yet."""
+    return (
+        f"{exposed:,} {unit} were exposed, and not one is counted yet: they have not started, or their window is not "
+        "over."
+    )
+
+
 def measure_progress(primary: DecidedMetric | None, criteria: Criteria, runtime: float) -> Progress:
     """Return the precision of a primary metric, and the days it still needs at the current pace."""
     if primary is None or primary.analysis is None:

@@ -14,7 +14,6 @@ from app.experiments.scorecard.copied_settings import read_copied_settings
 from app.experiments.scorecard.decision_criteria import (
     DEFAULT_EFFECT,
     DEFAULT_RUNTIME,
-    Goal,
     Preset,
     Role,
 )
@@ -25,6 +24,7 @@ from app.http.fields import Text
 from app.http.schemas import ResponseBody, StrictBody
 from app.metrics.queries.scope import AttributedBy
 from app.statistics.frequentist.multiplicity import Correction
+from app.statistics.results import Goal
 
 MetricStatus: TypeAlias = Literal["ok", "insufficient_data", "unavailable"]
 Basis: TypeAlias = Literal["anytime_valid", "p_value", "posterior"]

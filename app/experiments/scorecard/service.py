@@ -39,7 +39,7 @@ from app.experiments.scorecard.schemas import (
     ScorecardRead,
     TimeseriesRead,
 )
-from app.experiments.scorecard.standings import DecidedMetric
+from app.experiments.scorecard.standings import DecidedMetric, compare_variants
 from app.experiments.scorecard.states import situation_of
 from app.experiments.scorecard.steps import StepInterval, Steps, choose_steps
 from app.experiments.sharing import SharedCounts
@@ -150,8 +150,8 @@ async def analyze_experiment(experiment: Experiment, scorecard: Scorecard) -> Sc
     return await _write_scorecard(scorecard, await _analyze(scorecard, _config(experiment)))
 
 
-async def estimate_progress(experiment: Experiment, scorecard: Scorecard) -> Progress:
-    """Return how precisely the target metric is known, and how many days it still needs.
+async def estimate_progress(experiment: Experiment, scorecard: Scorecard) -> Progress | None:
+    """Return how precisely the target metric is known, and how many days it still needs; None once it is decided.
 
     Raises
     ------
@@ -160,6 +160,9 @@ async def estimate_progress(experiment: Experiment, scorecard: Scorecard) -> Pro
     """
     target = replace(scorecard, metrics=[one for one in scorecard.metrics if one.metric.id == PRIMARY])
     [primary] = _decided(target, await _analyze(target, _config(experiment)))
+    standings = compare_variants(primary, [])
+    if any(one.is_better for one in standings) or (standings and all(one.is_worse for one in standings)):
+        return None
     return measure_progress(primary, _criteria(experiment), _runtime(scorecard.scope))
 
 
@@ -261,8 +264,17 @@ def _write_decision(experiment: Experiment, decision: Decision, summary: str) ->
 def _decided(
     scorecard: Scorecard, analyses: Sequence[Analysis | None], cautious: Sequence[Analysis | None] | None = None
 ) -> list[DecidedMetric]:
+    exposed = sum(scorecard.exposures.compared_exposed.values())
     return [
-        DecidedMetric(one.metric.id, one.metric.name, one.metric.role, analysis, one.problem, careful)
+        DecidedMetric(
+            one.metric.id,
+            one.metric.name,
+            one.metric.role,
+            analysis,
+            one.problem,
+            exposed if one.metric.typed is not None else 0,
+            careful,
+        )
         for one, analysis, careful in zip(scorecard.metrics, analyses, cautious or analyses, strict=True)
     ]
 
@@ -303,7 +315,7 @@ async def _write_timeseries(
     for day, analysis in zip(steps.ends, analyses, strict=True):
         await slices.pause()  # each takes up to a millisecond of the event loop
         if analysis is not None and counted.kind is not None:
-            written[names[day]] = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
+            written[names[day]] = write_analysis(counted.kind, analysis)
     return TimeseriesRead(
         metric_id=metric_id,
         status=_status(analyses[-1]),
@@ -359,7 +371,7 @@ def show_metric(
     """Return a metric with its analysis in its documented form; ``lack`` says why there may be nothing to compare."""
     shown: AnalysisRead | None = None
     if analysis is not None and counted.kind is not None:
-        shown = write_analysis(counted.kind, analysis, lowest_leads=counted.metric.role.lowest_leads)
+        shown = write_analysis(counted.kind, analysis)
     status = _status(analysis)
     return MetricAnalysisRead(
         metric_id=counted.metric.id,

@@ -18,8 +18,9 @@ _UNJUDGED: frozenset[Code] = frozenset({"not_enough_exposure", "not_enough_data"
 class DecidedMetric:
     """A metric of an experiment: ``analysis`` is None where it cannot be analyzed, and ``detail`` says why.
 
-    ``cautious`` is the analysis whose intervals margins are held against, where that is another one: with several
-    variants, at a level that holds for all of them together.
+    ``exposed`` are the persons whom a typed metric may count, now or later. ``cautious`` is the analysis whose
+    intervals margins are held against, where that is another one: with several variants, at a level that holds for all
+    of them together.
     """
 
     id: str
@@ -27,6 +28,7 @@ class DecidedMetric:
     role: MetricRole
     analysis: Analysis | None
     detail: str = ""
+    exposed: int = 0
     cautious: Analysis | None = None
 
 

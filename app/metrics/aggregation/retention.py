@@ -65,15 +65,20 @@ def find_starts(
 
 
 def find_returns(
-    ledger: Ledger, starts: tuple[Times, Times], completions: FactColumns, window: RetentionWindow
+    ledger: Ledger, starts: tuple[Times, Times], exposing: Times, completions: FactColumns, window: RetentionWindow
 ) -> Times:
-    """Return when each person came back, by an event other than that of the start; ``NEVER`` where they did not."""
+    """Return when each person came back, ``NEVER`` where they did not.
+
+    Neither the event of the start is a return, nor the one that exposed the person, also where both happen at once.
+    ``exposing`` has its sequence number.
+    """
     time, sequence = starts
     returned = np.full(len(ledger), NEVER, dtype=np.int64)
     if not len(ledger):
         return returned
     row, is_exposed = ledger.rows_of(completions)
     counts = is_exposed & (time[row] != NEVER) & (completions.sequence != sequence[row])
+    counts &= completions.sequence != exposing[row]
     row, events = row[counts], completions.select(counts)
     counts = window.holds(time[row], events.time) & (events.time >= time[row])
     np.minimum.at(returned, row[counts], events.time[counts])

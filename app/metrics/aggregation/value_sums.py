@@ -92,6 +92,12 @@ class ValueCounts(BucketedCounts):
     def is_finite(self) -> bool:
         return not self.infinite and is_within_floats(self.cumulative[1:].ravel().tolist())
 
+    @property
+    def has_negative_denominators(self) -> bool:
+        """Whether the denominators of a variant add up to less than 0; only of ratios."""
+        _persons, _total, _squares, denominators, *_rest = self.cumulative[:, :, -1].tolist()
+        return any(one < 0 for one in denominators)
+
     def moments(self, bucket: int) -> list[list[Fraction]]:
         """Return the persons and the sums of each variant at the end of a bucket."""
         return [

@@ -74,22 +74,22 @@ class ConditionService:
     async def _passes(self, atom: Node, about: Subject, actor: NDArray[np.int64]) -> Mask:
         """Return which of the actors pass."""
         if not is_cohort(atom):
-            return np.isin(actor, await self._matching(atom, about))
+            return np.isin(actor, await self._matching(atom, about, actor))
         members = await self._cohorts.members(self._session, self._project_id, named_cohort(atom))
         if members is None:  # then neither its members nor the others are known
             return np.zeros(len(actor), dtype=np.bool_)
         members = np.union1d(members, await self._erased_passing(atom))
         return np.isin(actor, members, invert=excludes_members(atom))
 
-    async def _matching(self, atom: Node, about: Subject) -> NDArray[np.int64]:
-        """Return the numbers of the actors that pass."""
+    async def _matching(self, atom: Node, about: Subject, actor: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers of the actors that pass, of some or of all."""
         condition = Conjunction((atom,)) if isinstance(atom, Condition) else atom
         if about.kind == "group":
             groups = GroupFilterService(self._session, self._project_id)
             return await groups.matching(condition, about.group_type_index, group_property(about.group_type_index))
         if about.kind == "session":
             return sessions_matching(condition, await self._read(SESSIONS, MARGIN))
-        persons = await PersonFilterService(self._session, self._project_id).matching(condition)
+        persons = await PersonFilterService(self._session, self._project_id).matching(condition, actor)
         return np.union1d(
             persons, await self._erased_passing(atom, passes_without=compile_filter(condition).matches({}))
         )

@@ -95,13 +95,6 @@ async def _break_down(
 
 def _writer(metric: MetricAnalysisRead, *, is_absolute: bool) -> Callable[[float | None], str]:
     """Return what writes a difference: a change in percent, or an amount in the metric's unit with its sign."""
-    if not is_absolute:
+    if not is_absolute or metric.analysis is None:
         return formatting.format_change
-    is_share = metric.analysis is not None and metric_texts.is_conversion_rate(metric.analysis)
-
-    def write(value: float | None) -> str:
-        text = f"{formatting.format_number(None if value is None else 100 * value)} points" if is_share else ""
-        text = text or formatting.format_number(value)
-        return f"+{text}" if value is not None and value > 0 else text
-
-    return write
+    return metric_texts.choose_difference_format(metric.analysis)

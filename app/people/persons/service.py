@@ -231,14 +231,14 @@ class PersonFilterService:
     def __init__(self, session: AsyncSession, project_id: int) -> None:
         self._persons = PersonRepository(session, project_id)
 
-    async def matching(self, condition: Group) -> NDArray[np.int64]:
-        """Return the ids of the persons that pass."""
+    async def matching(self, condition: Group, among: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the ids of the persons that pass, of those with the ids ``among``. Needs a transaction."""
         matcher = compile_filter(condition)
         reader = PropertyReader(matcher.keys)
         return np.fromiter(
             [
                 person_id
-                async for person_id, properties in self._persons.properties()
+                async for person_id, properties in self._persons.properties(np.unique(among).tolist())
                 if matcher.matches(reader.read(properties))
             ],
             dtype=np.int64,

@@ -16,6 +16,9 @@ _TOLERANCE = 1e-10
 class Comparison:
     r"""The results of one pass over the shared grid for k variants, the first being control.
 
+    The formulas are those where the highest value is the best. Where the lowest one is, :math:`F` and :math:`1 - F`
+    change places, and losses are what is above the lowest.
+
     Attributes
     ----------
     win_probabilities : float64[k]
@@ -48,7 +51,7 @@ class Comparison:
     grid: SharedGrid
 
 
-def compare(posteriors: Sequence[Posterior]) -> Comparison:
+def compare(posteriors: Sequence[Posterior], *, lowest_is_best: bool = False) -> Comparison:
     """Compare posteriors of one family, control first.
 
     Absolute error of probabilities and of losses (in rate) below 1e-12 for up to 20 variants and counts up to 1e9. The
@@ -64,17 +67,18 @@ def compare(posteriors: Sequence[Posterior]) -> Comparison:
     if len(posteriors) < 2:
         raise ValueError(f"need at least two posteriors, got {len(posteriors)}")
     grid = SharedGrid.covering(kernel_of(posteriors))
-    log_others = _log_product_of_others(_log_cdf(grid))
+    below, above = (grid.survival, grid.cdf) if lowest_is_best else (grid.cdf, grid.survival)
+    log_others = _log_product_of_others(_log_probability(below, above))
     mass = grid.density * grid.weights
     wins = np.einsum("kpn,kpn->k", mass, np.exp(log_others))
     total = float(wins.sum())
     if abs(total - 1) > _TOLERANCE:
         raise QuadratureError(f"win probabilities sum to 1 only within {abs(total - 1):.1e}")
-    beats, loses = (np.minimum(np.einsum("kpn,pn->k", mass, part[0]), 1.0) for part in (grid.cdf, grid.survival))
+    beats, loses = (np.minimum(np.einsum("kpn,pn->k", mass, part[0]), 1.0) for part in (below, above))
     beats[0] = loses[0] = 0.5
     measure = _value_weights(grid)
-    against_control = np.einsum("kpn,pn->k", grid.cdf, grid.survival[0] * measure)
-    against_all = np.einsum("kpn,kpn,pn->k", grid.cdf, -np.expm1(log_others), measure)
+    against_control = np.einsum("kpn,pn->k", below, above[0] * measure)
+    against_all = np.einsum("kpn,kpn,pn->k", below, -np.expm1(log_others), measure)
     return Comparison(
         win_probabilities=wins / total,
         probabilities_to_beat_control=beats,
@@ -88,18 +92,18 @@ def compare(posteriors: Sequence[Posterior]) -> Comparison:
     )
 
 
-def _log_cdf(grid: SharedGrid) -> Array:
-    """Return log F from whichever of F and 1 - F is small; minus infinity where F underflows."""
-    log_cdf = np.full_like(grid.cdf, -np.inf)
-    np.log(grid.cdf, out=log_cdf, where=grid.cdf > 0)
-    return np.where(grid.survival < 0.5, np.log1p(-np.minimum(grid.survival, 0.5)), log_cdf)
+def _log_probability(probability: Array, complement: Array) -> Array:
+    """Return log p from whichever of p and 1 - p is small; minus infinity where p underflows."""
+    logarithm = np.full_like(probability, -np.inf)
+    np.log(probability, out=logarithm, where=probability > 0)
+    return np.where(complement < 0.5, np.log1p(-np.minimum(complement, 0.5)), logarithm)
 
 
-def _log_product_of_others(log_cdf: Array) -> Array:
+def _log_product_of_others(logarithms: Array) -> Array:
     """Return for each variable the sum of all others' logarithms, without subtracting its own from a total."""
-    others = np.zeros_like(log_cdf)
-    np.cumsum(log_cdf[:-1], axis=0, out=others[1:])
-    others[:-1] += np.cumsum(log_cdf[:0:-1], axis=0)[::-1]
+    others = np.zeros_like(logarithms)
+    np.cumsum(logarithms[:-1], axis=0, out=others[1:])
+    others[:-1] += np.cumsum(logarithms[:0:-1], axis=0)[::-1]
     return others
 
 

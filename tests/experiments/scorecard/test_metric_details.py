@@ -148,6 +148,17 @@ async def test_health_judges_typed_target_metrics(
     assert health["status"] == status
 
 
+async def test_persons_whose_window_is_not_over_are_waited_for(service: Service) -> None:
+    later = retention({"kind": "ExperimentExposureNode"}, node("visit"), 1_000, 1_000, retention_window_unit="week")
+    path, _ = await run(service, *shopping(), metrics=[later], end_date=None, only_count_matured_users=True)
+
+    health, decision = await service.read(f"{path}health/"), await service.read(f"{path}decision/")
+
+    assert [finding["code"] for finding in health["findings"]] == ["METRIC_NOT_MATURE"]
+    assert (health["status"], decision["recommendation"]) == ("healthy", "keep_running")
+    assert "not one is counted yet" in decision["reasons"][0]["detail"]
+
+
 async def test_fingerprint_is_that_of_what_is_counted(service: Service) -> None:
     named = mean(name="Purchases", goal="decrease", conversion_window=7, conversion_window_unit="day")
     named["source"]["custom_name"] = "Bought"

@@ -214,7 +214,44 @@ async def test_infinite_sums_are_reported(service: Service) -> None:
     assert (metric["status"], metric["detail"]) == ("unavailable", "The sums are not finite.")
 
 
-async def test_lowest_variant_leads_where_the_goal_is_to_decrease(service: Service) -> None:
+async def test_ratio_by_denominators_below_zero_says_so(service: Service) -> None:
+    bought_and_returned = [*bought([0, 1], "control"), *bought([0], "test"), *bought([1], "test", price=-20)]
+    spent = {"kind": "EventsNode", "event": "purchase", "math": "sum", "math_property": "price"}
+    orders = {"kind": "EventsNode", "event": "purchase"}
+    metrics = [{"metric_type": "ratio", "name": "Orders by amount", "numerator": orders, "denominator": spent}]
+    events = [*shown(2, "control"), *shown(2, "test"), *bought_and_returned]
+    experiment = await experiment_with(service, events, filters={}, metrics=metrics)
+
+    [metric] = (await read(service, experiment, "analysis"))["metrics"]
+    decision = await read(service, experiment, "decision")
+
+    assert (metric["status"], metric["analysis"]) == ("unavailable", None)
+    assert metric["detail"].startswith("The denominators of a variant add up to less than 0")
+    assert metric["detail"] in decision["summary"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "why"),
+    [
+        ({"metric_type": "funnel", "series": [{"kind": "EventsNode", "event": "refund"}]}, "too few events"),
+        ({"metric_type": "funnel", "series": [{"kind": "EventsNode", "event": "purchase"}]}, "too few events"),
+        ({"metric_type": "mean", "source": {"kind": "EventsNode", "event": "purchase"}}, "all persons are the same"),
+    ],
+    ids=["nobody", "everybody", "equal"],
+)
+async def test_verdict_is_not_said_to_need_persons_where_it_needs_something_else(
+    service: Service, metric: dict[str, Any], why: str
+) -> None:
+    events = [one for key in ("control", "test") for one in (*shown(120, key), *bought(range(120), key))]
+    experiment = await experiment_with(service, events, filters={}, metrics=[{**metric, "name": "Sold"}])
+
+    [reason] = [one for one in (await read(service, experiment, "decision"))["reasons"] if one["metric_id"]]
+
+    assert why in reason["detail"]
+    assert "100" not in reason["detail"]
+
+
+async def test_lowest_variant_leads_and_is_most_probably_best_where_the_goal_is_to_decrease(service: Service) -> None:
     events = [*shown(150, "control"), *shown(150, "test"), *bought(range(90), "control"), *bought(range(20), "test")]
     criteria = {"goal": "decrease", "minimum_runtime_days": 0}
     experiment = await experiment_with(service, events, filters=trend("dau"), decision_criteria=criteria)
@@ -223,7 +260,13 @@ async def test_lowest_variant_leads_where_the_goal_is_to_decrease(service: Servi
 
     assert (decision["recommendation"], decision["variant_key"]) == ("ship", "test")
     assert decision["summary"].startswith(
-        "test is lowest in share of persons: 13.3% against 60.0% of control (\N{MINUS SIGN}77.8%)."
+        "test leads in share of persons (less is better), being the best with a probability of over 99.99%: 13.3% "
+        "against 60.0% of control (\N{MINUS SIGN}77.8%)."
     )
     [metric] = (await read(service, experiment, "analysis"))["metrics"]
-    assert metric["analysis"]["leader"] == "test"
+    control, test = metric["analysis"]["variants"]
+    assert (metric["analysis"]["goal"], metric["analysis"]["leader"]) == ("decrease", "test")
+    assert [test["probability_best"], test["chance_to_win"], control["probability_best"]] == pytest.approx([1, 1, 0])
+    assert [test["expected_loss"], control["expected_loss"]] == pytest.approx([0, 70 / 150], abs=0.01)
+    counts = {"metric_type": "funnel", "goal": "decrease", "variants": metric["counts"]}
+    assert (await service.post("/experiments/analyze/", counts)).json() == metric["analysis"]

@@ -263,12 +263,14 @@ def test_persons_are_retained_who_come_back_inside_window(
 ) -> None:
     first, last = bounds
     ledger = Ledger.of(facts(exposures, variants=True), VARIANTS).of_variants(VARIANTS)
-    # The events of both series are the same events where they have one number.
+    # The events of both series are the same events where they have one number. Any may be what exposed its person.
+    everything = [*starts, *completions]
+    exposing = ledger.first_events(facts(everything))
     row, events = ledger.events_since(facts(starts))
     window = RetentionWindow(first, last, unit, days() if unit == "day" else None)  # type: ignore[arg-type]
 
     began = find_starts(row, events, len(ledger), handling)
-    returned = find_returns(ledger, began, facts([*starts, *completions]), window)
+    returned = find_returns(ledger, began, exposing, facts(everything), window)
 
     for place, person in enumerate(ledger.actor.tolist()):
         since = hour_of(int(ledger.time[place]))
@@ -278,10 +280,14 @@ def test_persons_are_retained_who_come_back_inside_window(
             continue
         hour, number = min(own) if handling == "first_seen" else max(own)
         assert hour_of(int(began[0][place])) == hour
+        events_of_exposure = [at for at, (who, hour_, *_) in enumerate(everything) if who == person and hour_ == since]
         back = [
             at
-            for other, (who, at, *_) in enumerate([*starts, *completions])
-            if who == person and other != number and at >= hour and rule(first, last)(hour, at)
+            for other, (who, at, *_) in enumerate(everything)
+            if who == person
+            and other not in {number, *events_of_exposure[:1]}
+            and at >= hour
+            and rule(first, last)(hour, at)
         ]
         assert (returned[place] == NEVER) == (not back)
         assert not back or hour_of(int(returned[place])) == min(back)

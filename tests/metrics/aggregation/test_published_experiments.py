@@ -221,7 +221,7 @@ def test_retention_of_cookie_cats_is_that_of_a_calendar_day(
     window = RetentionWindow(day, day, "day", ticks(START, START + dt.timedelta(days=20), "day", ZoneInfo("UTC")))
 
     for events, expected in ((same_day, [0, 0]), (later, returned)):
-        times = find_returns(ledger, starts, events, window)
+        times = find_returns(ledger, starts, starts[1], events, window)
         progress = count_reached(ledger, ledger.time, [times], DAYS, 2)
         assert progress.cumulative[:, :, -1].tolist() == [sizes, expected]
 

@@ -363,18 +363,20 @@ class _Counting:
     def _count_retention(self, columns: Sequence[FactColumns], window: RetentionWindow) -> FunnelProgress:
         ledger = self._ledger(columns)
         metric, facts = self.metric, columns[len(self.exposures.ledger_sets) :]
+        exposing = self._first_events(ledger, columns)
         if not isinstance(metric, RetentionMetric):
             raise TypeError("only retention metrics have a retention window")
         if isinstance(metric.start_event, ExposureNode):
-            starts = (ledger.time, self._first_events(ledger, columns))
+            starts = (ledger.time, exposing)
         else:
             row, events = self._in_time(ledger, facts[0], self._deadlines(ledger.time))
             starts = find_starts(row, events, len(ledger), metric.start_handling)
         has_started = starts[0] != NEVER
-        ledger, starts = ledger.select(has_started), (starts[0][has_started], starts[1][has_started])
+        ledger, exposing = ledger.select(has_started), exposing[has_started]
+        starts = (starts[0][has_started], starts[1][has_started])
         ledger, entry, is_mature = self._matured(ledger, starts[0], window.ends(starts[0]))
         starts = (starts[0][is_mature], starts[1][is_mature])
-        returned = find_returns(ledger, starts, facts[-1], window)
+        returned = find_returns(ledger, starts, exposing[is_mature], facts[-1], window)
         return count_reached(ledger, entry, [returned], self.days, len(self.scope.variants))
 
 

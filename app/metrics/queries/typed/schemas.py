@@ -18,9 +18,9 @@ from app.metrics.queries.typed.copied import (
     Copied,
     CopiedBody,
 )
+from app.statistics.results import Goal
 
 Unit: TypeAlias = Literal["second", "minute", "hour", "day", "week", "month"]
-Goal: TypeAlias = Literal["increase", "decrease"]
 Role: TypeAlias = Literal["secondary", "guardrail"]
 
 _LONGEST_WINDOW = 100_000
