@@ -4,6 +4,8 @@ import gzip
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from starlette.types import Message
 
 from tests.support.loop_monitor import monitor
 from tests.support.service import Service, session_of
@@ -41,3 +43,19 @@ async def test_own_cookie_is_found_among_those_of_others(service: Service) -> No
     cookies = ("abacus_session=old", 'theme="a\\"b"; abacus_sessions=1', f"{own} ; last=1")
     headers = [("Cookie", line) for line in cookies]
     assert (await service.client.get(f"/experiments/{service.project_id}/", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "POST"])
+@pytest.mark.parametrize("path", ["*", "", "//", "/api", "/api/", "/array//config", "/\0", "/experiments/\0/"])
+async def test_target_of_any_form_is_no_server_error(application: FastAPI, method: str, path: str) -> None:
+    statuses = []
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status", 0))
+
+    scope = {"type": "http", "http_version": "1.1", "method": method, "path": path, "query_string": b""}
+    await application({**scope, "scheme": "http", "headers": [(b"host", b"localhost")]}, receive, send)
+    assert statuses[0] in {200, 303, 307, 400, 401, 404, 405}
