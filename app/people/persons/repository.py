@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.limits import PERSON_PROPERTY_BYTES
-from app.common.time_slices import TimeSlices
+from app.common.time_slices import TimeSlices, in_slices
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_rows, read_columns, table_of
 from app.db.compiled_queries import fetch_within, is_among
@@ -355,7 +355,7 @@ class PersonRepository:
             select(Person.id, cast(Person.properties, Text)).where(Person.project_id == self._project_id),
             execution_options={"max_row_buffer": _PERSONS_AT_A_TIME},
         )
-        async for row in rows:
+        async for row in in_slices(rows):
             yield row[0], row[1]
 
     async def merges(self, after: int = 0) -> MergeLog:
