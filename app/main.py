@@ -60,6 +60,7 @@ from app.http.middleware.conditional_reads import ConditionalReadMiddleware
 from app.http.middleware.cors import PrivateCORSMiddleware, PublicCORSMiddleware, public_paths
 from app.http.middleware.direct_dispatch import DirectDispatchMiddleware
 from app.http.middleware.error_boundary import ServerErrorMiddleware
+from app.http.middleware.own_cookie import OwnCookieMiddleware
 from app.http.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.http.middleware.request_log import AccessLogMiddleware
 from app.http.middleware.security_headers import SecurityHeadersMiddleware
@@ -86,6 +87,7 @@ from app.pages import rendering
 from app.pages.actions.router import router as page_actions_router
 from app.pages.code.router import router as code_router
 from app.pages.cohorts.router import router as page_cohorts_router
+from app.pages.credentials import SESSION_COOKIE
 from app.pages.downloads.router import router as downloads_router
 from app.pages.editing.router import router as editing_router
 from app.pages.exploring.router import router as exploring_router
@@ -244,6 +246,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         declared_without=PROBES | {"/openapi.json"},
         methods=allowed_methods((*PRIVATE_ROUTERS, *PUBLIC_ROUTERS)),
     )
+    application.add_middleware(OwnCookieMiddleware, name=SESSION_COOKIE)
     application.add_middleware(DirectDispatchMiddleware, routers=PUBLIC_ROUTERS)
     application.add_middleware(ServerErrorMiddleware)
     application.add_middleware(PrivateCORSMiddleware, origins=settings.cors_allowed_origins, resources=resources)

@@ -84,7 +84,24 @@ def _read_clickhouse_url(text: str | None) -> str | None:
     return text
 
 
-CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_on_commas)]
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+
+
+def _read_host(text: str) -> str:
+    if _HOST.fullmatch(text) is None:
+        raise ValueError("a host looks like example.com or [::1], without a scheme, a port or a wildcard")
+    return text
+
+
+Hosts = Annotated[list[Annotated[str, AfterValidator(_read_host)]], NoDecode, BeforeValidator(_split_on_commas)]
+
+_LONGEST_SECONDS = 24 * 60 * 60  # more is a mistake, and databases take a timeout as a 32-bit number of milliseconds
+
+
+def _read_watchdog(seconds: float) -> float:
+    if 0 < seconds < 1:
+        raise ValueError("less than a second ends processes that are only busy; 0 turns it off")
+    return seconds
 
 
 def _read_network(value: object) -> object:
@@ -134,6 +151,10 @@ def _validate_public_url(url: HttpUrl | None) -> HttpUrl | None:
         if url.query is not None or url.fragment is not None or url.username is not None:
             raise ValueError("a public URL looks like https://example.com or https://example.com/abacus")
     return url
+
+
+def _prefix_of(url: HttpUrl | None) -> str:
+    return "" if url is None else (url.path or "").rstrip("/")
 
 
 class Settings(BaseSettings):
@@ -196,11 +217,13 @@ class Settings(BaseSettings):
     database_statement_timeout: float = Field(
         default=30,
         gt=0,
+        le=_LONGEST_SECONDS,
         description="Seconds that one SQL statement may take. Set it below the read timeout of a proxy in front.",
     )
     results_timeout: float = Field(
         default=50,
         gt=0,
+        le=_LONGEST_SECONDS,
         description="Seconds that a request for results, or for a page of them, may take. Set it below the read timeout"
         " of a proxy in front.",
     )
@@ -216,6 +239,7 @@ class Settings(BaseSettings):
     body_timeout: float = Field(
         default=15,
         gt=0,
+        le=_LONGEST_SECONDS,
         description="Seconds to wait for the next part of a request body before the request is refused.",
     )
     max_connections: int = Field(
@@ -224,19 +248,24 @@ class Settings(BaseSettings):
         le=100_000,
         description="Connections of clients that a process holds at a time; one more gets a 503.",
     )
-    watchdog_seconds: float = Field(
+    watchdog_seconds: Annotated[float, AfterValidator(_read_watchdog)] = Field(
         default=60,
         ge=0,
+        le=_LONGEST_SECONDS,
         description="Seconds that the event loop of a process may stand still before the process is ended, with a stack"
         " dump in the log, and replaced; 0 turns that off.",
     )
     drain_seconds: float = Field(
         default=0,
         ge=0,
+        le=_LONGEST_SECONDS,
         description="Seconds to keep serving after SIGTERM while `/_readyz` reports not ready, for load balancers.",
     )
     shutdown_timeout: int = Field(
-        default=25, ge=1, description="Seconds that running requests get to finish when the service stops."
+        default=25,
+        ge=1,
+        le=_LONGEST_SECONDS,
+        description="Seconds that running requests get to finish when the service stops.",
     )
     public_url: Annotated[HttpUrl | None, AfterValidator(_validate_public_url)] = Field(
         default=None,
@@ -257,7 +286,7 @@ class Settings(BaseSettings):
         description="Trust `X-Forwarded-Prefix` of trusted proxies. Only for proxies that set or remove it: most"
         " proxies pass on the value that a client sends.",
     )
-    allowed_hosts: CommaSeparated = Field(
+    allowed_hosts: Hosts = Field(
         default=[],
         description="Comma-separated host names that `Host` and `X-Forwarded-Host` may name; any if empty.",
     )
@@ -286,7 +315,10 @@ class Settings(BaseSettings):
         " it.",
     )
     refresh_interval: float = Field(
-        default=10.0, ge=0, description="Seconds between background refreshes of metric counts; 0 turns them off."
+        default=10.0,
+        ge=0,
+        le=_LONGEST_SECONDS,
+        description="Seconds between background refreshes of metric counts; 0 turns them off.",
     )
     webhook_allowed_networks: Networks = Field(
         default=[],
@@ -333,6 +365,15 @@ class Settings(BaseSettings):
         return cls(**values)
 
     @model_validator(mode="after")
+    def _refuse_two_prefixes(self) -> Self:
+        in_public_url = _prefix_of(self.public_url)
+        if self.root_path and in_public_url not in {"", self.root_path}:
+            raise ValueError(
+                f"the prefix is {self.root_path} by ABACUS_ROOT_PATH, and {in_public_url} by ABACUS_PUBLIC_URL"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _require_postgresql(self) -> Self:
         if self.clickhouse_url is not None and self.uses_sqlite:
             raise ValueError("ABACUS_CLICKHOUSE_URL needs PostgreSQL in ABACUS_DATABASE_URL")
@@ -343,8 +384,7 @@ class Settings(BaseSettings):
     @property
     def prefix(self) -> str:
         """The path prefix on the public host; empty at its root."""
-        in_public_url = "" if self.public_url is None else self.public_url.path or ""
-        return self.root_path or in_public_url.rstrip("/")
+        return self.root_path or _prefix_of(self.public_url)
 
     @property
     def url(self) -> URL:

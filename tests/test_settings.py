@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import HttpUrl, ValidationError
 
 from app.settings import Settings
 
@@ -94,6 +94,34 @@ def test_origins_are_read_as_browsers_send_them(given: str, used: str) -> None:
 def test_origin_that_no_browser_sends_stops_the_start(refused: str) -> None:
     with pytest.raises(ValidationError, match="an origin looks like"):
         Settings(cors_allowed_origins=["https://a.example", refused])
+
+
+@pytest.mark.parametrize("refused", ["https://shop.example", "shop.example:8000", "*", "*.example", "::1", "a/b"])
+def test_host_that_no_request_names_stops_the_start(refused: str) -> None:
+    with pytest.raises(ValidationError, match="a host looks like"):
+        Settings(allowed_hosts=["shop.example", "[::1]", refused])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, field in Settings.model_fields.items() if field.annotation is float] + ["shutdown_timeout"],
+)
+@pytest.mark.parametrize("refused", ["inf", "1e400", "nan", "86401", "-1"])
+def test_time_that_no_deployment_waits_stops_the_start(name: str, refused: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        Settings.model_validate({name: refused})
+
+
+def test_watchdog_that_ends_busy_processes_stops_the_start() -> None:
+    with pytest.raises(ValidationError, match="0 turns it off"):
+        Settings(watchdog_seconds=0.5)
+
+
+def test_prefixes_that_contradict_each_other_stop_the_start() -> None:
+    with pytest.raises(ValidationError, match="/b by ABACUS_ROOT_PATH, and /a by ABACUS_PUBLIC_URL"):
+        Settings(public_url=HttpUrl("https://shop.example/a/"), root_path="/b")
+    assert Settings(public_url=HttpUrl("https://shop.example/a/"), root_path="/a").prefix == "/a"
+    assert Settings(public_url=HttpUrl("https://shop.example"), root_path="/a").prefix == "/a"
 
 
 def test_unknown_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,14 @@
 import asyncio
 import weakref
 from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator
 from time import perf_counter, thread_time
-from typing import Final
+from typing import Final, TypeVar
 
 from app.common.limits import SLICE_MILLISECONDS
 
 _MILLISECONDS: Final = 1_000
+Item = TypeVar("Item")
 _SECONDS: Final = SLICE_MILLISECONDS / _MILLISECONDS
 
 
@@ -85,3 +87,15 @@ class TimeSlices:
     def _begin(self) -> None:
         self._began = thread_time() if self._rests else 0.0
         self._ends = perf_counter() + self._seconds
+
+
+async def in_slices(items: AsyncIterable[Item]) -> AsyncIterator[Item]:
+    """Yield items, and pause between them, so that what is done with each is done in slices.
+
+    Rows of a database come without a pause as long as there are any in the driver's buffer, or in SQLite's file.
+    """
+    slices = TimeSlices()
+    async for item in items:
+        yield item
+        if slices.are_over():
+            await slices.pause()

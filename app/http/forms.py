@@ -16,6 +16,7 @@ URL_ENCODED: Final = "application/x-www-form-urlencoded"
 MULTIPART: Final = "multipart/form-data"
 
 _MAX_FIELDS = 1000
+_LONGEST_TYPE = 1024  # a boundary has at most 70 characters
 _SLICE_BYTES = 16 * 1024  # what is decoded at a stretch: a few milliseconds, whatever it is
 _ESCAPE_BYTES = len("%41")
 
@@ -69,6 +70,17 @@ def _decode_text(text: bytes) -> Generator[None, None, str]:
     return b"".join(decoded).decode(errors="replace")
 
 
+def read_boundary(content_type: str) -> bytes | None:
+    """Return what separates the parts of a multipart form; None if the header names nothing, or something else.
+
+    A header that is longer than any client makes it is not read: that takes time with the square of its length.
+    """
+    if len(content_type) > _LONGEST_TYPE:
+        return None
+    media_type, options = parse_options_header(content_type)
+    return options.get(b"boundary") if media_type == MULTIPART.encode() else None
+
+
 async def parse_multipart(body: bytes, content_type: str) -> Form:
     """Parse a multipart form in slices. Files are refused, because no field accepts one.
 
@@ -80,8 +92,7 @@ async def parse_multipart(body: bytes, content_type: str) -> Form:
             yield body[start : start + _SLICE_BYTES]
             await asyncio.sleep(0)
 
-    _, options = parse_options_header(content_type)
-    boundary = options.get(b"boundary", b"").decode("latin-1")
+    boundary = (read_boundary(content_type) or b"").decode("latin-1")
     parser = MultiPartParser(
         # Only the boundary is passed on: a client could name a character set that takes minutes to decode.
         Headers({"content-type": f'{MULTIPART}; boundary="{boundary}"' if boundary else MULTIPART}),

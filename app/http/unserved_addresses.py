@@ -38,8 +38,8 @@ def resources_of(paths: Iterable[str]) -> frozenset[str]:
 
 def is_for_rest_api(path: str, headers: Mapping[str, str], resources: frozenset[str]) -> bool:
     """Whether a request belongs to the REST API: by its path, or because it has a key or asks whether to send one."""
-    parts = path.split("/")
-    if parts[1] == "api" and len(parts) > 2 and parts[2] in resources:
+    first, _, rest = path.removeprefix("/").partition("/")  # the path of `OPTIONS *` has no slash
+    if first == "api" and rest.partition("/")[0] in resources:
         return True
     return "authorization" in headers or "authorization" in headers.get("access-control-request-headers", "").lower()
 

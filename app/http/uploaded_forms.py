@@ -8,7 +8,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.common.errors import ParseError, UnsupportedMediaType
-from app.http.forms import MULTIPART
+from app.http.forms import read_boundary
 
 _LONGEST_HEADER: Final = 4096
 _MOST_BEFORE: Final = 256 * 1024  # bytes of other fields, which come before the file
@@ -45,11 +45,11 @@ class UploadedFile:
         ParseError
             The form has no file, or is not one.
         """
-        media_type, options = parse_options_header(content_type)
-        if media_type != MULTIPART.encode() or b"boundary" not in options:
+        boundary = read_boundary(content_type)
+        if boundary is None:
             raise UnsupportedMediaType("A file is sent as multipart/form-data.")
         try:
-            found = cls(pieces, options[b"boundary"])
+            found = cls(pieces, boundary)
         except FormParserError as error:
             raise ParseError(f"Multipart form parse error - {error}") from error
         before = 0

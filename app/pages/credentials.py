@@ -13,17 +13,17 @@ from app.accounts.browser_sessions.service import LIFETIME
 from app.common.errors import PermissionDenied
 
 PREFIX: Final = "/experiments"
-_COOKIE: Final = "abacus_session"
+SESSION_COOKIE: Final = "abacus_session"
 
 
 def read_token(request: Request) -> str | None:
-    return request.cookies.get(_COOKIE) or None
+    return request.cookies.get(SESSION_COOKIE) or None
 
 
 def keep_token(request: Request, response: Response, token: str) -> None:
     """Set the cookie with a session's token, which the browser keeps for as long as the session may last."""
     response.set_cookie(
-        _COOKIE,
+        SESSION_COOKIE,
         token,
         max_age=int(LIFETIME.total_seconds()),
         path=_path(request),
@@ -34,7 +34,9 @@ def keep_token(request: Request, response: Response, token: str) -> None:
 
 
 def drop_token(request: Request, response: Response) -> None:
-    response.delete_cookie(_COOKIE, path=_path(request), httponly=True, samesite="lax", secure=_is_encrypted(request))
+    response.delete_cookie(
+        SESSION_COOKIE, path=_path(request), httponly=True, samesite="lax", secure=_is_encrypted(request)
+    )
 
 
 def refuse_other_sites(request: Request) -> None:

@@ -23,7 +23,8 @@ _LZ = "lz64"
 _GZIP_NAMES = frozenset({"gzip", "gzip-js"})
 _WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_JSON = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*[{\[]")
+# Possessive, and no client sends more blanks: a body may be nothing else, and a search holds the interpreter.
+_JSON = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]{0,1024}+[{\[]")
 _BLANKS = b" \t\r\n"
 _BREAKS = b"\t\r\n"
 _BASE64 = string.ascii_letters.encode() + string.digits.encode() + b"+/"

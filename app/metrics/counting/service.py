@@ -12,7 +12,6 @@ from app.common import limits
 from app.common.errors import ValidationFailed
 from app.common.large_blocks import large_blocks_kept
 from app.common.pieces import work_off
-from app.common.time_slices import TimeSlices
 from app.common.timestamps import from_microseconds
 from app.db.bulk import chunks
 from app.db.database import Database
@@ -108,12 +107,9 @@ class FactService:
         """
         numbers: dict[str, int] = {}
         keys: dict[int, int] = {}
-        slices = TimeSlices()
         async with self.slot(), self._database.snapshot() as session:  # rows are streamed, which needs a transaction
             async for person_id, text in PersonFilterService(session, self._project_id).values(name):
                 keys[person_id] = numbers.setdefault(text[:MAX_KEY_CHARACTERS], len(numbers) + 1)
-                if slices.are_over():
-                    await slices.pause()
         return {number: text for text, number in numbers.items()}, keys
 
     async def catch_up(self, metrics: Sequence[FactQuery[Any]], seconds: float = math.inf) -> MaterializedSeries:

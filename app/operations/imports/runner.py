@@ -11,7 +11,7 @@ from typing import Final, cast
 from app.accounts.projects.repository import AccountRepository
 from app.common import limits
 from app.db.database import Database
-from app.db.errors import DATABASE_ERRORS
+from app.db.errors import DATABASE_ERRORS, describe, is_transient_database_error
 from app.db.models import FileImport, Project, utc_now
 from app.events.imports.files import SourceFile
 from app.events.imports.formats import Format
@@ -49,6 +49,13 @@ def open_upload(uploads: Uploads, stored_as: str, name: str, source: str) -> Sou
     return file
 
 
+def _report(what: str, error: Exception) -> None:
+    if is_transient_database_error(error):  # which requests and /_readyz report, too
+        logger.warning("%s waits for the database: %s", what, describe(error))
+    else:
+        logger.exception("%s failed; again in %s s", what, _SECONDS_BETWEEN_LOOKS)
+
+
 class ImportRunner:
     """Runs the imports that are not finished, those of this process and those that an earlier one has left."""
 
@@ -75,8 +82,8 @@ class ImportRunner:
         while True:
             try:
                 await self.resume()
-            except Exception:
-                logger.exception("looking for imports failed; again in %s s", _SECONDS_BETWEEN_LOOKS)
+            except Exception as error:
+                _report("looking for imports", error)
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
     async def close(self) -> None:
@@ -120,8 +127,8 @@ class ImportRunner:
                 project = await AccountRepository(session).find_project(project_id)
             if one is not None and project is not None:
                 await self._go_on(project, one)
-        except DATABASE_ERRORS:  # it goes on when the next look finds it
-            logger.exception("import %d of project %d stopped", import_id, project_id)
+        except DATABASE_ERRORS as error:  # it goes on when the next look finds it
+            _report(f"import {import_id} of project {project_id}", error)
 
     async def _go_on(self, project: Project, one: FileImport) -> None:
         try:

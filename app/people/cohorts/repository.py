@@ -9,6 +9,7 @@ from sqlalchemy import BindParameter, ColumnElement, Select, Text, bindparam, ca
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
+from app.common.time_slices import in_slices
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_missing_rows, read_columns
 from app.db.models import (
@@ -143,7 +144,7 @@ class CohortRepository:
         ):
             mentions = or_(*(cast(column, Text).like("%cohort%") for column in columns))
             query = select(key, *columns).where(is_ours, mentions).execution_options(yield_per=_DOCUMENTS_TOGETHER)
-            async for row in await self._session.stream(query):
+            async for row in in_slices(await self._session.stream(query)):
                 yield f"{name} {row[0]!r}", row[1:]
 
     async def add_distinct_ids(self, cohort: Cohort, distinct_ids: Sequence[str]) -> None:

@@ -173,13 +173,10 @@ class CohortService:
 
     async def _refuse_if_used(self, cohort: Cohort) -> None:
         await self._cohorts.lock_references()
-        slices = TimeSlices()
         async for user, documents in self._cohorts.documents_naming_cohorts():
             if any(cohort.id in cohorts_written(document) for document in documents):
                 detail = f"The cohort cannot be deleted: {user[:_SHOWN_CHARACTERS]} refers to it."
                 raise ValidationFailed(detail, code="cohort_in_use")
-            if slices.are_over():
-                await slices.pause()
 
     async def members(self, cohort_id: int) -> Members | None:
         """Return the ids of the persons that are currently in a cohort, ascending; None if it is unknown.

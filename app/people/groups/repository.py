@@ -9,6 +9,7 @@ from sqlalchemy import Select, Text, and_, bindparam, cast, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.nouns import GROUPS, PERSONS, plural
+from app.common.time_slices import in_slices
 from app.db.bulk import chunks
 from app.db.models import ActorKey, Group, GroupType
 from app.db.sizes import fitting_limit
@@ -148,7 +149,7 @@ class GroupRepository:
             .where(self._of_type(type_index)),
             execution_options={"max_row_buffer": _GROUPS_AT_A_TIME},
         )
-        async for row in rows:
+        async for row in in_slices(rows):
             yield row[0], row[1]
 
     def _of_type(self, type_index: int) -> Any:  # noqa: ANN401  # a clause, whose type SQLAlchemy does not export

@@ -22,6 +22,7 @@ from app.db.models import FileImport
 from app.events.imports.run import ImportRun
 from app.operations.imports.runner import ImportRunner
 from app.operations.imports.uploads import Uploads
+from app.settings import Settings
 from tests.conftest import new_service
 from tests.events.imports.test_importing import line
 from tests.pages.conftest import Page, Visitor
@@ -226,6 +227,23 @@ async def test_what_is_left_of_an_upload_of_a_killed_process_is_removed(runner: 
     await runner.resume()
 
     assert left(runner) == ["new.part", "of-an-import"]
+
+
+@pytest.mark.one_database
+async def test_a_database_that_is_not_ready_is_one_line_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database(Settings(database_url=f"sqlite:///{tmp_path}/not-migrated.db"))
+    looking = asyncio.create_task(ImportRunner(database, Uploads(tmp_path / "uploads")).run())
+    try:
+        async with asyncio.timeout(60):
+            while not caplog.records:  # noqa: ASYNC110  # the log has no event to wait for
+                await asyncio.sleep(0.005)
+    finally:
+        looking.cancel()
+        await database.close()
+    assert [(record.levelname, record.exc_info) for record in caplog.records] == [("WARNING", None)]
+    assert "looking for imports waits for the database: OperationalError: no such table" in caplog.text
 
 
 async def test_a_list_of_imports_is_bounded_in_bytes(
