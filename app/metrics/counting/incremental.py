@@ -185,7 +185,8 @@ class MetricCounter(Generic[CountsT]):
             return found
         parts, joined = [found], self._merged.joining(*actors)
         if len(joined):
-            parts += await source.of_persons(joined.tolist(), since, self._high_water_mark)
+            of_series = {self.series.ids[definition.digest]: joined.tolist()}
+            parts += await source.of_persons(of_series, since, self._high_water_mark)
 
         def merged() -> FactColumns:
             every = parts[0] if len(parts) == 1 else concatenate(parts)
