@@ -38,8 +38,8 @@ MATCHES = 300_000
 _LARGE = 8
 SECONDS_BETWEEN_REPORTS = 5.0
 # From this many events on, the database makes the facts itself where it can. Fewer are sooner matched here, those of
-# all series in one transaction.
-DIRECT_FROM = 2_000
+# all series in one transaction: of 3,000 and 7,500 in 0.85 of the processor time on PostgreSQL.
+DIRECT_FROM = 8_000
 # A statement makes the facts of up to this many chunks. It takes fewer where other writers would wait too long.
 _DIRECT_CHUNKS = 4
 # Series of which the database makes the facts beside another one.
