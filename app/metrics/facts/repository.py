@@ -1,6 +1,5 @@
 """Series and their facts in the database."""
 
-import asyncio
 import datetime as dt
 import functools
 import json
@@ -30,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.common.threads import in_thread
 from app.common.timestamps import to_microseconds
 from app.db.bulk import Columns, Row, chunks, insert_rows, read_columns
 from app.db.compiled_queries import execute_within, fetch_within, is_among
@@ -51,6 +51,8 @@ BULK = 20_000
 # many times as many: a count then reads all facts of the series to find them, each at a tenth of what making one takes.
 BULK_AFTER_BULK = 2_000
 _TIMES_AS_MANY = 10
+# Matches that are gone through in less than a millisecond.
+FEW_MATCHES = 2_000
 # Any of them, in the order of the index, so that those that were removed before are passed over quickly.
 _REMOVAL = text(
     "DELETE FROM fact WHERE ctid = ANY (ARRAY("
@@ -344,8 +346,9 @@ class FactRepository:
 
     async def to_rows(self, matches: Mapping[int, Sequence[Match]]) -> list[Row]:
         """Return the facts of series as rows of ``FACT_COLUMNS``, by person; new variants get a code."""
-        codes = await self.codes_of(await asyncio.to_thread(_variants_of, matches))
-        return await asyncio.to_thread(_rows, matches, codes)
+        are_many = sum(map(len, matches.values())) > FEW_MATCHES
+        codes = await self.codes_of(await in_thread(lambda: _variants_of(matches), if_long=are_many))
+        return await in_thread(lambda: _rows(matches, codes), if_long=are_many)
 
     async def interrupted(self, series_ids: Iterable[int]) -> Sequence[int]:
         """Return the series of which facts were being inserted into ClickHouse beyond the watermark; ``lock`` first."""
