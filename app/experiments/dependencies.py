@@ -15,7 +15,7 @@ from app.experiments.counting.dependencies import build_counter
 from app.experiments.existing_flags.dependencies import build_existing_flags
 from app.experiments.health.definition import DefinitionChecker
 from app.experiments.holdouts.dependencies import build_holdouts
-from app.experiments.loading import ExperimentViews, load_experiment
+from app.experiments.loading import ExperimentViews, load_detached_experiment
 from app.experiments.repository import ExperimentQueries, ExperimentRepository
 from app.experiments.results.dependencies import build_results
 from app.experiments.saved_metrics.repository import SavedMetricRepository
@@ -95,9 +95,8 @@ async def get_experiment_views(request: Request, project: ProjectDep) -> Experim
 
 
 async def get_detached_experiment(request: Request, experiment_id: ExperimentId, project: ProjectDep) -> Experiment:
-    """The experiment, loaded in a transaction that has ended: for work that takes longer than one should."""
-    async with get_database(request).read() as session:
-        return await load_experiment(ExperimentRepository(session, project.id), experiment_id)
+    """The experiment, outside any transaction: for work that takes longer than one should."""
+    return await load_detached_experiment(ExperimentQueries(get_database(request), project.id), experiment_id)
 
 
 ExperimentViewsDep = Annotated[ExperimentViews, Depends(get_experiment_views)]

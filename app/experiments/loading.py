@@ -24,6 +24,15 @@ async def load_experiment(experiments: ExperimentRepository, reference: str, *, 
     return experiment
 
 
+async def load_detached_experiment(experiments: ExperimentQueries, reference: str) -> Experiment:
+    """Return the experiment that a path names, outside any session; ``NotFound`` if there is none with this id."""
+    experiment_id = read_id(reference)
+    experiment = await experiments.get_detached(experiment_id) if experiment_id else None
+    if experiment is None:
+        raise NotFound
+    return experiment
+
+
 class ExperimentViews:
     """Experiments to be shown."""
 

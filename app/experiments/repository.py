@@ -14,6 +14,7 @@ from sqlalchemy.orm import QueryableAttribute, contains_eager
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks
 from app.db.database import Database
+from app.db.detached import detached
 from app.db.models import Experiment, ExperimentNotice, ExperimentVerdict, FeatureFlag, SavedMetric, User, utc_now
 from app.db.sizes import size_of
 from app.experiments.lifecycle import Status, status_of
@@ -178,6 +179,13 @@ _SIZES: Select[*tuple[Any, ...]] = _RECORDS.with_only_columns(
     maintain_column_froms=True,
 )
 _RECORD = _RECORDS.where(Experiment.id == bindparam("experiment_id"))
+_EXPERIMENT: Final = Experiment.__table__.columns
+_FLAG: Final = FeatureFlag.__table__.columns
+_WHOLE: Select[*tuple[Any, ...]] = (
+    select(*_EXPERIMENT, *_FLAG)
+    .join(FeatureFlag, FeatureFlag.id == Experiment.feature_flag_id)
+    .where(Experiment.project_id == bindparam("project_id"), Experiment.id == bindparam("experiment_id"))
+)
 
 
 class ExperimentQueries:
@@ -190,6 +198,20 @@ class ExperimentQueries:
     async def get(self, experiment_id: int) -> ExperimentRecord | None:
         rows = await self._database.fetch(_RECORD, {"project_id": self._project_id, "experiment_id": experiment_id})
         return ExperimentRecord._make(rows[0]) if rows else None
+
+    async def get_detached(self, experiment_id: int) -> Experiment | None:
+        """Return what ``ExperimentRepository.get`` does, outside any session."""
+        rows = await self._database.fetch(_WHOLE, {"project_id": self._project_id, "experiment_id": experiment_id})
+        if not rows:
+            return None
+        [row] = rows
+        flag = detached(FeatureFlag, _FLAG.keys(), row[len(_EXPERIMENT) :])
+        names, values = (*_EXPERIMENT.keys(), "feature_flag"), (*row[: len(_EXPERIMENT)], flag)
+        experiment = detached(Experiment, names, values)
+        if experiment.saved_metrics_ids:
+            async with self._database.read() as session:
+                await ExperimentRepository(session, self._project_id).load_saved_metrics([experiment])
+        return experiment
 
     async def page(self, selection: ExperimentSelection, limit: int, offset: int) -> Sequence[ExperimentRecord]:
         """Return experiments; ties are ordered newest first, and rows without a value come last."""
@@ -241,10 +263,10 @@ class ExperimentRepository:
         query = _one_experiment(for_update=for_update)
         experiment = await self._session.scalar(query, {"project_id": self._project_id, "id": experiment_id})
         if experiment is not None:
-            await self._load_saved_metrics([experiment])
+            await self.load_saved_metrics([experiment])
         return experiment
 
-    async def _load_saved_metrics(self, experiments: Sequence[Experiment]) -> Sequence[Experiment]:
+    async def load_saved_metrics(self, experiments: Sequence[Experiment]) -> Sequence[Experiment]:
         """Load the saved metrics that experiments count; only those that have any cost a query."""
         wanted = {link["id"] for experiment in experiments for link in experiment.saved_metrics_ids or ()}
         if not wanted:
@@ -267,21 +289,21 @@ class ExperimentRepository:
         """Return the experiments that have started, have not ended and are not archived."""
         query = self._select().where(IS_OPEN, ~Experiment.archived)
         found = await self._session.scalars(query, {NOW: utc_now()})
-        return await self._load_saved_metrics(found.all())
+        return await self.load_saved_metrics(found.all())
 
     async def watched(self, now: dt.datetime) -> Sequence[Experiment]:
         """Return the experiments that run, and those that webhooks last knew in a status that time or a flag ends."""
         known = select(ExperimentNotice.experiment_id).where(ExperimentNotice.status.in_(CHANGING))
         is_watched = (IS_OPEN & ~Experiment.archived) | Experiment.id.in_(known)
         found = await self._session.scalars(self._select().where(is_watched).order_by(Experiment.id), {NOW: now})
-        return await self._load_saved_metrics(found.all())
+        return await self.load_saved_metrics(found.all())
 
     async def automated(self, now: dt.datetime) -> Sequence[Experiment]:
         """Return the experiments with a schedule or circuit breakers that have not ended and are not archived."""
         planned = Experiment.scheduling_config.is_not(None) | Experiment.circuit_breakers.is_not(None)
         query = self._select().where(planned, ~Experiment.archived, _HAS_NO_PAST_END).order_by(Experiment.id)
         found = await self._session.scalars(query, {NOW: now})
-        return await self._load_saved_metrics(found.all())
+        return await self.load_saved_metrics(found.all())
 
     async def forget_verdict(self, experiment_id: int) -> None:
         await self._session.execute(
@@ -297,17 +319,17 @@ class ExperimentRepository:
     async def with_ids(self, experiment_ids: Sequence[int]) -> Sequence[Experiment]:
         """Return some experiments, newest first."""
         query = self._select().where(Experiment.id.in_(experiment_ids)).order_by(Experiment.id.desc())
-        return await self._load_saved_metrics((await self._session.scalars(query)).all())
+        return await self.load_saved_metrics((await self._session.scalars(query)).all())
 
     async def of_holdout(self, holdout_id: int) -> Sequence[Experiment]:
         """Return the experiments that name a holdout, oldest first."""
         query = self._select().where(Experiment.holdout_id == holdout_id).order_by(Experiment.id)
-        return await self._load_saved_metrics((await self._session.scalars(query)).all())
+        return await self.load_saved_metrics((await self._session.scalars(query)).all())
 
     async def all(self) -> Sequence[Experiment]:
         """Return all experiments, archived ones too."""
         found = await self._session.scalars(self._select().order_by(Experiment.id))
-        return await self._load_saved_metrics(found.all())
+        return await self.load_saved_metrics(found.all())
 
     async def add(self, experiment: Experiment) -> None:
         experiment.project_id = self._project_id

@@ -1,9 +1,9 @@
 """Keys and their users in the database."""
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,12 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.accounts.auth.api_keys import NewKey
 from app.accounts.auth.scopes import EVERYTHING
 from app.db.database import Database
-from app.db.models import Base, BrowserSession, OrganizationMembership, PersonalApiKey, Project, User
+from app.db.detached import detached
+from app.db.models import BrowserSession, OrganizationMembership, PersonalApiKey, Project, User
 
 _USER = User.__table__.columns
 _PROJECT = Project.__table__.columns
-
-Entity = TypeVar("Entity", bound=Base)
 
 # Every request begins with one of these queries: the key or session, its user, and their membership of a project.
 _MEMBERSHIP = (OrganizationMembership.organization_id == Project.organization_id) & (
@@ -89,18 +88,9 @@ def _read(rows: Sequence[tuple[Any, ...]]) -> FoundCaller | None:
         return None
     found_id, last_used_at, scopes, membership_id, *values = rows[0]
     of_user, of_project = values[: len(_USER)], values[len(_USER) :]
-    project = _build(Project, _PROJECT.keys(), of_project) if membership_id is not None else None
-    user = _build(User, _USER.keys(), of_user)
+    project = detached(Project, _PROJECT.keys(), of_project) if membership_id is not None else None
+    user = detached(User, _USER.keys(), of_user)
     return FoundCaller(found_id, last_used_at, (EVERYTHING,) if scopes is None else scopes, user, project)
-
-
-def _build(kind: type[Entity], names: Iterable[str], values: Iterable[object]) -> Entity:
-    """Return an object of the model outside any session; its relationships are not loaded."""
-    entity = kind()
-    entity.__dict__.update(
-        zip(names, values, strict=True)
-    )  # as loading does; the constructor would track each value as a change
-    return entity
 
 
 class KeyRepository:

@@ -5,6 +5,7 @@ new facts of all metrics, and another one all facts of the persons that these ar
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -18,7 +19,7 @@ from app.metrics.counting.shared_reads import narrowed
 from app.metrics.facts.columns import WITHOUT_VALUES, FactColumns, concatenate
 from app.metrics.facts.event_sets import series_of
 from app.metrics.facts.series import SeriesDefinition
-from app.metrics.facts.stores import FactReader, FactStore
+from app.metrics.facts.stores import FactStore
 from app.people.persons.merge_log import NO_MERGES, MergedPersons, MergeLog
 from app.people.persons.repository import PersonRepository
 
@@ -69,23 +70,24 @@ class Deltas:
         deltas = [
             await counter.delta(known, facts, merges) for (counter, known), facts in zip(members, new, strict=True)
         ]
-        touched = np.unique(np.concatenate([delta.touched for delta in deltas]))
-        if len(touched) >= MAX_DELTA:
+        touched = [np.unique(delta.touched) for delta in deltas]
+        of_all = np.unique(np.concatenate(touched))
+        if len(of_all) >= MAX_DELTA:
             return None
         # The log of merges does not know the numbers of other actors.
         are_persons = members[0][0].metric.counts_persons and members[0][0].last_merge > 0
-        log = await self._persons.merges_of(touched) if are_persons and len(touched) else NO_MERGES
-        actors = np.union1d(touched, log.persons())
-        if len(actors) >= MAX_DELTA:
+        log = await self._persons.merges_of(of_all) if are_persons and len(of_all) else NO_MERGES
+        merged = log.persons()
+        if len(np.union1d(of_all, merged)) >= MAX_DELTA:
             return None
-        every = await reads.of_actors(actors) if len(actors) else None
+        found = await reads.of_actors([np.union1d(some, merged) if len(some) else some for some in touched])
         changed: list[_Changed] = []
-        for (counter, known), delta in zip(members, deltas, strict=True):
+        for (counter, known), delta, actors in zip(members, deltas, touched, strict=True):
             facts: Sequence[FactColumns] = ()
-            if every is not None and len(delta.touched):
-                facts = reads.part_of(counter, known, every, after=0)
-                if len(np.unique(delta.touched)) < len(touched):  # the news of others are about more actors
-                    facts = _of_same_persons(facts, delta.touched, log)
+            if len(actors):
+                facts = reads.part_of(counter, known, found, after=0)
+                if len(actors) < len(of_all):  # the news of others are about more actors
+                    facts = _of_same_persons(facts, actors, log)
                 facts = await counter.with_joined(facts)
             changed.append((delta, facts, log))
         return changed
@@ -95,21 +97,13 @@ class _GroupReads:
     """Reads the facts of several metrics at once, with the variants of the one that has most."""
 
     def __init__(self, session: AsyncSession, store: FactStore, members: Sequence[Member]) -> None:
-        self._session = session
-        self._store = store
         self._members = members
         self._ids = members[0][0].series.ids
-        self._variants = max((counter.metric.variants for counter, _ in members), key=len)
+        variants = max((counter.metric.variants for counter, _ in members), key=len)
         self._all = series_of([one for counter, _ in members for one in counter.metric.event_sets])
-        by_actor = [counter for counter, _ in members if counter.metric.additive_over == "actors"]
-        counted = {one.digest for counter in by_actor for one in counter.counted_series()}
-        self._counted = [one for one in self._all if one.digest in counted]
-        self._source = self._reader(self._all)
+        ids, columns = [self._ids[one.digest] for one in self._all], with_values(WITHOUT_VALUES, self._all)
+        self._source = store.read(session, ids, variants, columns)
         self._mark = max(counter.watermark_after(known) for counter, known in members)
-
-    def _reader(self, series: Sequence[SeriesDefinition]) -> FactReader:
-        ids = [self._ids[one.digest] for one in series]
-        return self._store.read(self._session, ids, self._variants, with_values(WITHOUT_VALUES, series))
 
     async def after_watermarks(self) -> list[list[FactColumns]] | None:
         """Return the new facts of each metric, one part for each of its event sets; None where there are too many."""
@@ -120,11 +114,18 @@ class _GroupReads:
         parts = _by_digest(self._all, found)
         return [self.part_of(*member, parts, after=member[1].watermark) for member in self._members]
 
-    async def of_actors(self, actors: NDArray[np.int64]) -> Mapping[str, FactColumns]:
-        """Return all facts of some actors that one of the metrics may count, by series."""
+    async def of_actors(self, actors: Sequence[NDArray[np.int64]]) -> Mapping[str, FactColumns]:
+        """Return all facts of some actors of each metric that it may count, by series."""
+        wanted: defaultdict[int, list[NDArray[np.int64]]] = defaultdict(list)
+        for (counter, _), some in zip(self._members, actors, strict=True):
+            if len(some):
+                for one in counter.counted_series():
+                    wanted[self._ids[one.digest]].append(some)
+        if not wanted:
+            return {}
+        of_series = {series_id: np.unique(np.concatenate(parts)).tolist() for series_id, parts in wanted.items()}
         since = min(counter.metric.window.since for counter, _ in self._members)
-        source = self._source if len(self._counted) == len(self._all) else self._reader(self._counted)
-        return _by_digest(self._counted, await source.of_persons(actors.tolist(), since, self._mark))
+        return _by_digest(self._all, await self._source.of_persons(of_series, since, self._mark))
 
     def part_of(
         self, counter: MetricCounter[Any], known: Counted[Any], found: Mapping[str, FactColumns], *, after: int

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from app.metrics.aggregation.calendar import Window
@@ -114,7 +115,7 @@ class FactQuery(Generic[CountsT]):
         counted = [one for place, one in enumerate(self.event_sets) if place not in self.joined]
         return {part.series.actor_property for event_set in counted for part in event_set.parts}
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Equal for queries that count the same; the end of an open window, which moves with the clock, is left out."""
         document = [

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.common.threads import in_thread
 from app.metrics.counting.counted import Counted, Delta, FutureFact
 from app.metrics.counting.fact_query import CountsT, FactQuery
 from app.metrics.counting.repository import CountRepository, StoredCount
@@ -37,6 +38,8 @@ FACTS_AT_A_TIME = 100_000
 FACTS_AT_ONCE = 2_000_000
 # Microseconds by which the clocks of processes that share a database may differ.
 MAX_CLOCK_DIFFERENCE = 60_000_000
+# Bytes of a stored count that are decoded in less than a millisecond.
+_SHORT_BODY = 50_000
 # Funnels number the moments of actors in 63 bits.
 _MAX_MOMENTS = 2**62
 
@@ -100,7 +103,9 @@ class MetricCounter(Generic[CountsT]):
         if stored is None or self.metric.decode_counts is None:
             return None
         decode = self.metric.decode_counts
-        counted = await asyncio.to_thread(lambda: Counted[CountsT].from_stored(stored, decode))
+        counted = await in_thread(
+            lambda: Counted[CountsT].from_stored(stored, decode), if_long=len(stored.body) > _SHORT_BODY
+        )
         if counted is None or list(counted.numbered_by) != self._numbered_by:
             return None
         if counted.as_of - self._window.until > MAX_CLOCK_DIFFERENCE:
@@ -197,7 +202,8 @@ class MetricCounter(Generic[CountsT]):
             return found
         parts, joined = [found], self._merged.joining(*actors)
         if len(joined):
-            parts += await source.of_persons(joined.tolist(), since, self._high_water_mark)
+            of_series = {self.series.ids[definition.digest]: joined.tolist()}
+            parts += await source.of_persons(of_series, since, self._high_water_mark)
 
         def merged() -> FactColumns:
             every = parts[0] if len(parts) == 1 else concatenate(parts)

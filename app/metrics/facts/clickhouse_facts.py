@@ -148,7 +148,9 @@ class SeriesInBoth:
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         return await self._read(lambda one: one.after(watermark, high_water_mark, limit))
 
-    async def of_persons(self, persons: Sequence[int], since: int, high_water_mark: int) -> list[FactColumns]:
+    async def of_persons(
+        self, persons: Mapping[int, Sequence[int]], since: int, high_water_mark: int
+    ) -> list[FactColumns]:
         return await self._read(lambda one: one.of_persons(persons, since, high_water_mark))
 
     async def of_events(self, sequences: Sequence[int]) -> list[FactColumns]:

@@ -1,7 +1,7 @@
 """Facts of series in ClickHouse, read as columns."""
 
 import asyncio
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from app.db.bulk import chunks
 from app.db.clickhouse import ClickHouse
 from app.metrics.facts.columns import EVERYONE, ActorRange, Column, FactColumns, concatenate
 from app.metrics.facts.matching import NO_NUMBER
+from app.metrics.facts.persons_of_series import Group, statements_of
 from app.metrics.facts.series_facts import Code
 
 _SOURCES: Final[Mapping[Column, str]] = {"actor": "person", "sequence": "sequence", "value": "value"}
@@ -67,15 +68,18 @@ class ClickHouseSeries:
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         return await self._read(f"sequence > {watermark:d} AND sequence <= {high_water_mark:d} LIMIT {limit:d}")
 
-    async def of_persons(self, persons: Sequence[int], since: int, high_water_mark: int) -> list[FactColumns]:
+    async def of_persons(
+        self, persons: Mapping[int, Sequence[int]], since: int, high_water_mark: int
+    ) -> list[FactColumns]:
+        here = {series_id: some for series_id, some in persons.items() if series_id in self._series_ids}
         inside = f"time >= {since:d} AND sequence <= {high_water_mark:d}"
-        return await self._read_in_pieces("person", persons, inside)
+        return await self._read_in_pieces(f"({_of(groups)}) AND {inside}" for groups in statements_of(here, _LISTED))
 
     async def of_events(self, sequences: Sequence[int]) -> list[FactColumns]:
-        return await self._read_in_pieces("sequence", sequences, "1")
+        return await self._read_in_pieces(f"sequence IN ({_list(some)})" for some in chunks(sequences, _LISTED))
 
-    async def _read_in_pieces(self, column: str, numbers: Sequence[int], condition: str) -> list[FactColumns]:
-        parts = [await self._read(f"{column} IN ({_list(some)}) AND {condition}") for some in chunks(numbers, _LISTED)]
+    async def _read_in_pieces(self, conditions: Iterable[str]) -> list[FactColumns]:
+        parts = [await self._read(condition) for condition in conditions]
         nothing = [concatenate([]) for _ in self._series_ids]
         return [concatenate(one) for one in zip(*parts, strict=True)] or nothing
 
@@ -111,6 +115,11 @@ class ClickHouseSeries:
             value=np.where(value == NO_NUMBER, np.nan, value) if "value" in columns else value,
             sequence=columns.get("sequence", nothing).astype(np.int64, copy=False),
         )
+
+
+def _of(groups: Sequence[Group]) -> str:
+    """Return the condition that facts are of one of the groups."""
+    return " OR ".join(f"(series IN ({_list(series)}) AND person IN ({_list(some)}))" for series, some in groups)
 
 
 def _list(numbers: Sequence[int]) -> str:

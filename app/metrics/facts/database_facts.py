@@ -1,16 +1,16 @@
 """Facts in the database that holds everything else."""
 
-import asyncio
 from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.common.threads import in_thread
 from app.db.database import Database
 from app.metrics.facts.actor_keys import ActorKeyRepository
 from app.metrics.facts.columns import WITHOUT_VALUES, Column
 from app.metrics.facts.matching import Match, SeriesMatcher
-from app.metrics.facts.repository import FactRepository
+from app.metrics.facts.repository import FEW_MATCHES, FactRepository
 from app.metrics.facts.series_facts import SeriesFacts
 
 
@@ -43,7 +43,8 @@ class DatabaseFacts:
             locked = await facts.lock({series_id: matcher.digest for series_id, matcher in matchers.items()})
             # Another process may have stored some of them meanwhile.
             watermarks = {series_id: watermark for series_id, watermark in locked.items() if watermark < reached}
-            new = await asyncio.to_thread(matches_after, matches, watermarks)
+            are_many = sum(map(len, matches.values())) > FEW_MATCHES
+            new = await in_thread(lambda: matches_after(matches, watermarks), if_long=are_many)
             resolved = await ActorKeyRepository(session, project_id).resolve_all(new, matchers)
             counts = {series_id: len(found) for series_id, found in resolved.items()}
             await facts.append(resolved, await facts.choose_bulk(counts, reached))

@@ -42,7 +42,7 @@ class DirectMaterialization:
     ahead : int
         How many ranges are decided at once, beside what the caller does with those before.
     first, largest : int
-        The number of events of the first range, below which nothing is done here, and about that of the largest.
+        The number of events below which nothing is done here, and about that of the largest range.
     chunk : int
         How many events are matched in Python at a time.
     """
@@ -111,15 +111,15 @@ class DirectMaterialization:
         self._pays &= len(self._variants) <= MAX_VARIANTS
 
     async def _first_range(self, watermark: int, until: int) -> Range | None:
-        """Return the range of the first events; None where there are few."""
+        """Return the range of some of the first events; None where there are few in all."""
         if until - watermark < self._first:
             return None
         async with self._turns, self._database.read() as session:
             end, count = await EventRepository(session, self._project_id).page_of(
                 self._matcher.names, watermark, until, self._first
             )
-        self._width = _GROWTH * (end - watermark)
-        return (watermark, end) if count >= self._first else None
+        self._width = end - watermark
+        return (watermark, watermark + max(self._width // _GROWTH, 1)) if count >= self._first else None
 
     async def _made(self, events: Range) -> MadeFacts:
         started, variants = time.monotonic(), tuple(self._variants)

@@ -27,8 +27,8 @@ from app.metrics.failures import CountingFailures
 # storing), yet few enough for memory and for other writers of SQLite.
 CHUNK = 30_000
 # From this many events on, the database makes the facts itself where it can. Fewer are sooner matched here, those of
-# all series in one transaction.
-DIRECT_FROM = 2_000
+# all series in one transaction: of 3,000 and 7,500 in 0.85 of the processor time on PostgreSQL.
+DIRECT_FROM = 8_000
 # Answers that a process keeps: most are some kilobytes, the report of a page of many days is a megabyte.
 KEPT = 64
 _PROJECTS = 1_000

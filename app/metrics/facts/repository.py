@@ -1,6 +1,5 @@
 """Series and their facts in the database."""
 
-import asyncio
 import datetime as dt
 import functools
 import json
@@ -31,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.common.threads import in_thread
 from app.common.timestamps import to_microseconds
 from app.db.bulk import Columns, Row, chunks, insert_columns, insert_rows, read_columns
 from app.db.compiled_queries import execute_within, fetch_within, is_among
@@ -53,6 +53,8 @@ BULK = 20_000
 # many times as many: a count then reads all facts of the series to find them, each at a tenth of what making one takes.
 BULK_AFTER_BULK = 2_000
 _TIMES_AS_MANY = 10
+# Matches that are gone through in less than a millisecond.
+FEW_MATCHES = 2_000
 # Any of them, in the order of the index, so that those that were removed before are passed over quickly.
 _REMOVAL = text(
     "DELETE FROM series_fact WHERE ctid = ANY (ARRAY("
@@ -358,14 +360,15 @@ class FactRepository:
             series_ids = np.full(len(facts), series_id, np.int32)
             return {"series_id": series_ids, **facts.columns, "variant": facts.numbered(numbers)}
 
-        columns = await asyncio.to_thread(ordered)
+        columns = await in_thread(ordered, if_long=len(made) > FEW_MATCHES)
         nulls = [] if "value" in columns else ["value"]
         await insert_columns(self._session, Fact, columns, [*nulls, "is_appended"] if in_bulk else nulls)
 
     async def to_rows(self, matches: Mapping[int, Sequence[Match]]) -> list[Row]:
         """Return the facts of series as rows of ``FACT_COLUMNS``, by person; new variants get a code."""
-        codes = await self.codes_of(await asyncio.to_thread(_variants_of, matches))
-        return await asyncio.to_thread(_rows, matches, codes)
+        are_many = sum(map(len, matches.values())) > FEW_MATCHES
+        codes = await self.codes_of(await in_thread(lambda: _variants_of(matches), if_long=are_many))
+        return await in_thread(lambda: _rows(matches, codes), if_long=are_many)
 
     async def interrupted(self, series_ids: Iterable[int]) -> Sequence[int]:
         """Return the series of which facts were being inserted into ClickHouse beyond the watermark; ``lock`` first."""

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from sqlalchemy import (
     case,
     func,
     literal_column,
+    or_,
     select,
     text,
     type_coerce,
@@ -37,6 +39,7 @@ from app.metrics.facts.columns import (
     placeholders,
 )
 from app.metrics.facts.matching import NO_NUMBER
+from app.metrics.facts.persons_of_series import statements_of
 
 _SOURCES: Mapping[Column, InstrumentedAttribute[Any]] = {
     "actor": Fact.person_id,
@@ -48,6 +51,7 @@ _SOURCES: Mapping[Column, InstrumentedAttribute[Any]] = {
 _FIRST_WIDTH, _GREATEST_WIDTH = 2**17, 2**21
 _FACTS_OF_A_RANGE = 2**17
 _GROWTH = 16  # of a width from one range to the next, at most
+_LISTED = 5_000  # persons in one statement
 
 
 class Code(NamedTuple):
@@ -66,11 +70,7 @@ _CHOICES: Mapping[str, Sequence[ColumnElement[bool]]] = {
         Fact.person_id < bindparam("end"),
     ),
     "after": (Fact.sequence > bindparam("watermark"), Fact.sequence <= bindparam("mark")),
-    "of persons": (
-        Fact.time >= bindparam("since"),
-        Fact.sequence <= bindparam("mark"),
-        Fact.person_id.in_(bindparam("persons", expanding=True)),
-    ),
+    "of persons": (Fact.time >= bindparam("since"), Fact.sequence <= bindparam("mark")),
     "between": (Fact.time >= bindparam("since"), Fact.time < bindparam("before")),
     "of events": (Fact.sequence.in_(bindparam("sequences", expanding=True)),),
 }
@@ -119,14 +119,28 @@ def _query(
     choice: str, columns: Set[Column], dialect_name: str, *, are_appended: bool = False
 ) -> Select[*tuple[Any, ...]]:
     """Return the statement that reads some facts. It is the same for all series, so that it is compiled once."""
-    query = _select(columns, dialect_name).add_columns(Fact.time, Fact.variant, Fact.series_id)
+    query = _some_facts(columns, dialect_name)
     query = query.where(Fact.series_id.in_(bindparam("series", expanding=True)), *_CHOICES[choice])
     if are_appended:  # in PostgreSQL's words for the index of these
         query = query.where(text("is_appended"))
-    if choice == "of persons":
-        # Without statistics of the table, SQLite would read all facts of the series by the primary key.
-        query = query.with_hint(Fact, "INDEXED BY ix_fact_person_id_series_id", "sqlite")
     return query.limit(bindparam("limit")) if choice == "after" else query
+
+
+@functools.lru_cache(maxsize=64)
+def _query_of_persons(columns: Set[Column], groups: int, dialect_name: str) -> Select[*tuple[Any, ...]]:
+    """Return the statement that reads the facts of some persons in some series, and of others in others."""
+    of_groups = [
+        Fact.series_id.in_(bindparam(f"series_{place}", expanding=True))
+        & Fact.person_id.in_(bindparam(f"persons_{place}", expanding=True))
+        for place in range(groups)
+    ]
+    query = _some_facts(columns, dialect_name).where(or_(*of_groups), *_CHOICES["of persons"])
+    # Without statistics of the table, SQLite would read all facts of the series by the primary key.
+    return query.with_hint(Fact, "INDEXED BY ix_fact_person_id_series_id", "sqlite")
+
+
+def _some_facts(columns: Set[Column], dialect_name: str) -> Select[*tuple[Any, ...]]:
+    return _select(columns, dialect_name).add_columns(Fact.time, Fact.variant, Fact.series_id)
 
 
 class SeriesFacts:
@@ -155,8 +169,7 @@ class SeriesFacts:
         self._columns = frozenset(columns)
         self._variants = variants
         self._other = len(variants) + 1
-        self._codes: tuple[Code, ...] | None = None
-        self._bulk_until: int | None = None
+        self._found: _Storage | None = None
 
     async def ranges(self, high_water_mark: int, rows: int) -> Sequence[ActorRange]:  # noqa: ARG002  # of the protocol
         """Return one range: the table is not in the order of actors, and each range would read most of it."""
@@ -176,19 +189,28 @@ class SeriesFacts:
     async def after(self, watermark: int, high_water_mark: int, limit: int) -> list[FactColumns]:
         """Return the facts of events after the watermark, up to the high-water mark: at most `limit` in all series."""
         numbers = {"watermark": watermark, "mark": high_water_mark, "limit": limit}
-        return await self._read("after", numbers, are_appended=await self._are_appended(watermark))
+        return await self._choose("after", numbers, are_appended=await self._are_appended(watermark))
 
-    async def of_persons(self, persons: Sequence[int], since: int, high_water_mark: int) -> list[FactColumns]:
-        """Return the facts that ``since`` returns, of some persons only."""
-        bound = {"since": since, "mark": high_water_mark}
-        parts = [await self._read("of persons", {**bound, "persons": some}) for some in chunks(persons)]
+    async def of_persons(
+        self, persons: Mapping[int, Sequence[int]], since: int, high_water_mark: int
+    ) -> list[FactColumns]:
+        """Return the facts that ``since`` returns, of some persons of each series only, by its id."""
+        here = {series_id: some for series_id, some in persons.items() if series_id in self._series_ids}
+        parts = []
+        for groups in statements_of(here, _LISTED):
+            query = _query_of_persons(self._columns, len(groups), self._dialect)
+            bound: dict[str, int | Sequence[int]] = {"since": since, "mark": high_water_mark}
+            for place, (series, some) in enumerate(groups):
+                bound |= {f"series_{place}": series, f"persons_{place}": some}
+            parts.append(await self._read(query, bound))
         return [concatenate(one) for one in zip(*parts, strict=True)] or self._nothing()
 
     async def of_events(self, sequences: Sequence[int]) -> list[FactColumns]:
         """Return the facts of events by sequence number."""
         are_appended = bool(sequences) and await self._are_appended(min(sequences) - 1)
         parts = [
-            await self._read("of events", {"sequences": some}, are_appended=are_appended) for some in chunks(sequences)
+            await self._choose("of events", {"sequences": some}, are_appended=are_appended)
+            for some in chunks(sequences)
         ]
         return [concatenate(one) for one in zip(*parts, strict=True)] or self._nothing()
 
@@ -197,12 +219,7 @@ class SeriesFacts:
 
     async def _are_appended(self, after: int) -> bool:
         """Whether PostgreSQL finds the facts of all events after one by their sequence numbers."""
-        if self._dialect != "postgresql":
-            return False
-        if self._bulk_until is None:
-            numbers = {"series": list(self._series_ids)}
-            [(self._bulk_until,)] = await fetch_within(self._session, _bulk_query(self._dialect), numbers)
-        return (self._bulk_until or 0) <= after
+        return self._dialect == "postgresql" and (await self._storage()).bulk_until <= after
 
     async def _read_whole(self, choice: str, numbers: Mapping[str, int]) -> list[FactColumns]:
         """Read any number of facts, a series at a time."""
@@ -210,13 +227,13 @@ class SeriesFacts:
         return [found[series_id] for series_id in self._series_ids]
 
     async def _read_series(self, series_id: int, choice: str, numbers: Mapping[str, int]) -> FactColumns:
-        codes = tuple(one for one in await self._find_codes() if one.series_id == series_id)
+        codes = tuple(one for one in (await self._storage()).codes if one.series_id == series_id)
         query = _whole_query(choice, self._columns, codes, self._other, self._dialect)
         if self._dialect == "postgresql":
             parts = [await read_columns(self._session, query, {"series": series_id, **numbers})]
         else:
             parts = [part async for part in self._ranges_of(series_id, query, numbers)]
-        return await asyncio.to_thread(lambda: self._as_facts(series_id, _concatenated(parts)))
+        return await asyncio.to_thread(lambda: self._as_facts(series_id, _concatenated(parts), codes))
 
     async def _ranges_of(
         self, series_id: int, query: Select[*tuple[Any, ...]], numbers: Mapping[str, int]
@@ -242,37 +259,42 @@ class SeriesFacts:
         [(first, last)] = await fetch_within(self._session, _bounds_query(), bound)
         return (1, 0) if first is None else (first, last)
 
-    async def _read(
-        self, choice: str, numbers: Mapping[str, int | Sequence[int]], *, are_appended: bool = False
+    async def _choose(
+        self, choice: str, numbers: Mapping[str, int | Sequence[int]], *, are_appended: bool
     ) -> list[FactColumns]:
         """Read some facts of all series in one statement: a round trip costs more than the rows."""
-        distinct = list(dict.fromkeys(self._series_ids))
-        await self._find_codes()
         query = _query(choice, self._columns, self._dialect, are_appended=are_appended)
-        together = await read_columns(self._session, query, {"series": distinct, **numbers})
+        return await self._read(query, {"series": list(dict.fromkeys(self._series_ids)), **numbers})
+
+    async def _read(
+        self, query: Select[*tuple[Any, ...]], numbers: Mapping[str, int | Sequence[int]]
+    ) -> list[FactColumns]:
+        distinct = list(dict.fromkeys(self._series_ids))
+        codes = (await self._storage()).codes
+        together = await read_columns(self._session, query, numbers)
         if len(distinct) == 1:
-            found = {distinct[0]: self._as_facts(distinct[0], together)}
+            found = {distinct[0]: self._as_facts(distinct[0], together, codes)}
         else:
             of = {one: together["series_id"] == one for one in distinct}
             found = {
-                one: self._as_facts(one, {name: values[rows] for name, values in together.items()})
+                one: self._as_facts(one, {name: values[rows] for name, values in together.items()}, codes)
                 for one, rows in of.items()
             }
         return [found[series_id] for series_id in self._series_ids]
 
-    async def _find_codes(self) -> tuple[Code, ...]:
-        if self._codes is None:
-            self._codes = await find_codes(self._session, list(dict.fromkeys(self._series_ids)), self._variants)
-        return self._codes
+    async def _storage(self) -> "_Storage":
+        if self._found is None:
+            self._found = await _find_storage(self._session, list(dict.fromkeys(self._series_ids)), self._variants)
+        return self._found
 
-    def _as_facts(self, series_id: int, columns: Columns) -> FactColumns:
+    def _as_facts(self, series_id: int, columns: Columns, codes: Sequence[Code]) -> FactColumns:
         if "moment" in columns:
             moment, bits = columns["moment"].astype(np.int64, copy=False), self._other.bit_length()
             time = moment >> bits
             number = (moment & (2**bits - 1)).astype(np.int32)
         else:
             time = columns["time"].astype(np.int64, copy=False)
-            number = self._numbers_of(series_id, columns["variant"].astype(np.int32, copy=False))
+            number = self._numbers_of(series_id, columns["variant"].astype(np.int32, copy=False), codes)
         nothing, value = placeholders(np.int64(0), len(time)), columns.get("value")
         return FactColumns(
             actor=columns.get("person_id", nothing).astype(np.int64, copy=False),
@@ -284,13 +306,13 @@ class SeriesFacts:
             sequence=columns.get("sequence", nothing).astype(np.int64, copy=False),
         )
 
-    def _numbers_of(self, series_id: int, codes: NDArray[np.int32]) -> NDArray[np.int32]:
+    def _numbers_of(self, series_id: int, stored: NDArray[np.int32], codes: Sequence[Code]) -> NDArray[np.int32]:
         """Return the number of each variant that facts of a series have by its code."""
-        known = {one.code: one.number for one in self._codes or () if one.series_id == series_id}
+        known = {one.code: one.number for one in codes if one.series_id == series_id}
         numbers = np.full(max(known, default=0) + 2, self._other, dtype=np.int32)  # the last one of all later codes
         numbers[0] = NO_VARIANT
         numbers[list(known)] = list(known.values())
-        return numbers[np.minimum(codes, len(numbers) - 1)]
+        return numbers[np.minimum(stored, len(numbers) - 1)]
 
 
 def _concatenated(parts: Sequence[Columns]) -> Columns:
@@ -299,25 +321,45 @@ def _concatenated(parts: Sequence[Columns]) -> Columns:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+@dataclass(frozen=True)
+class _Storage:
+    """How the facts of series are stored.
+
+    Attributes
+    ----------
+    codes : sequence of Code
+        Of the variants of a query; a series may have stored any number of others.
+    bulk_until : int
+        The last event of which one of the series has facts that were stored in bulk.
+    """
+
+    codes: tuple[Code, ...]
+    bulk_until: int
+
+
 async def find_codes(session: AsyncSession, series_ids: Sequence[int], variants: Sequence[str]) -> tuple[Code, ...]:
-    """Return the codes of variants in the facts of series; a series may have stored any number of others."""
-    query = _codes_query(session.get_bind().dialect.name)
+    """Return the codes of variants in the facts of series."""
+    return (await _find_storage(session, series_ids, variants)).codes
+
+
+async def _find_storage(session: AsyncSession, series_ids: Sequence[int], variants: Sequence[str]) -> _Storage:
+    query = _storage_query(session.get_bind().dialect.name)
     rows = await fetch_within(session, query, {"series": list(series_ids), "values": list(variants)})
-    return tuple(Code(series_id, code, variants.index(value) + 1) for series_id, code, value in rows)
-
-
-@functools.cache
-def _codes_query(dialect_name: str) -> Select[int, int, str]:
-    return (
-        select(SeriesVariant.series_id, SeriesVariant.code, SeriesVariant.value)
-        .where(
-            is_among(SeriesVariant.series_id, "series", dialect_name),
-            is_among(SeriesVariant.value, "values", dialect_name),
-        )
-        .order_by(SeriesVariant.series_id, SeriesVariant.code)
+    return _Storage(
+        tuple(
+            Code(series_id, code, variants.index(value) + 1) for series_id, _, code, value in rows if code is not None
+        ),
+        max((bulk_until for _, bulk_until, _, _ in rows), default=0),
     )
 
 
 @functools.cache
-def _bulk_query(dialect_name: str) -> Select[int | None]:
-    return select(func.max(Series.bulk_until)).where(is_among(Series.id, "series", dialect_name))
+def _storage_query(dialect_name: str) -> Select[int, int, int | None, str | None]:
+    """Return a row for each code of a series, or one without a code."""
+    is_wanted = (SeriesVariant.series_id == Series.id) & is_among(SeriesVariant.value, "values", dialect_name)
+    return (
+        select(Series.id, Series.bulk_until, SeriesVariant.code, SeriesVariant.value)
+        .outerjoin(SeriesVariant, is_wanted)
+        .where(is_among(Series.id, "series", dialect_name))
+        .order_by(Series.id, SeriesVariant.code)
+    )

@@ -37,8 +37,10 @@ class FactReader(Protocol):
         """Return the facts of events after the watermark, up to the high-water mark: at most `limit` in all series."""
         ...
 
-    async def of_persons(self, persons: Sequence[int], since: int, high_water_mark: int) -> list[FactColumns]:
-        """Return the facts that ``since`` returns, of some persons only."""
+    async def of_persons(
+        self, persons: Mapping[int, Sequence[int]], since: int, high_water_mark: int
+    ) -> list[FactColumns]:
+        """Return the facts that ``since`` returns, of some persons of each series only, by its id."""
         ...
 
     async def of_events(self, sequences: Sequence[int]) -> list[FactColumns]:

@@ -77,9 +77,13 @@ async def test_facts_are_found_however_they_are_stored(service: Service, databas
                 assert [sequences(part) for part in found] == [later]
             assert [sequences(part) for part in await both.of_events(later)] == [later, later]
         assert sum(map(len, await visits.after(0, MARK, 3))) == 3
-        for person in set(events.values()):
-            of_person = [one for one, owner in events.items() if owner == person]
-            assert [sequences(part) for part in await both.of_persons([person], 0, MARK)] == [of_person, of_person]
+        owners = sorted(set(events.values()))
+        several: list[list[list[int]]] = [[owners[:1]] * 2, [owners[1:3], owners[2:]], [owners, []], [[], []]]
+        for wanted in several:
+            of_persons = await both.of_persons(dict(zip(ids, wanted, strict=True)), 0, MARK)
+            assert [sequences(part) for part in of_persons] == [
+                [one for one, owner in events.items() if owner in some] for some in wanted
+            ]
         [amount] = await SeriesFacts(session, ids[1:], [], WITHOUT_VALUES | {"value"}).since(0, MARK)
 
     stored = await kinds(database)

@@ -165,7 +165,8 @@ async def columns_of(service: Service, database: Database) -> list[tuple[Any, ..
             session, [series.ids[CHECKOUT.digest]], ("control", "test"), frozenset({"actor", "sequence", "value"})
         )
         [found] = await source.since(0, series.high_water_mark)
-        [of_persons] = await source.of_persons(found.actor.tolist(), 0, series.high_water_mark)
+        of_series = {series.ids[CHECKOUT.digest]: found.actor.tolist()}
+        [of_persons] = await source.of_persons(of_series, 0, series.high_water_mark)
         [of_events] = await source.of_events(found.sequence.tolist())
         [after] = await source.after(0, series.high_water_mark, 100)
     parts = [
