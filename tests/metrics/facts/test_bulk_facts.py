@@ -59,7 +59,7 @@ async def kinds(database: Database) -> dict[int, list[bool | None]]:
     return found
 
 
-@pytest.mark.parametrize("direct_from", [2, 1000])
+@pytest.mark.parametrize("direct_from", [8, 1000])
 async def test_facts_are_found_however_they_are_stored(service: Service, database: Database, direct_from: int) -> None:
     materializer = Materializer(database, 100, direct_from=direct_from)
     for start, end in ((0, 4), (4, 6), (6, 7), (7, 9), (9, 19), (19, 20)):
