@@ -44,7 +44,7 @@ async def stored(database: Database) -> tuple[int, int]:
     """Return the number of facts, and of different events among these."""
     async with database.read() as session:
         found = await session.execute(select(func.count(), func.count(Fact.sequence.distinct())).select_from(Fact))
-        return found.one()._tuple()
+        return found.one()
 
 
 def facts_of(series: MaterializedSeries) -> FactColumns:
