@@ -255,9 +255,12 @@ class FactService:
             async with self._database.snapshot() as session:
                 counter = MetricCounter(session, self.store, self._project_id, metric, series, self._cohorts, reads)
                 known, counted = await counter.find_stored(), None
-                is_added_to = metric.is_kept and not is_forced and not _is_unstored(metric, series)
-                if known is not None and is_added_to:
-                    counted = (await Deltas(session, self.store, self._project_id).add({0: (counter, known)})).get(0)
+                if known is not None and metric.is_kept and not is_forced:
+                    if counter.is_up_to_date(known):  # counted meanwhile, of facts that may be in memory still
+                        counted = known
+                    elif not _is_unstored(metric, series):
+                        added = await Deltas(session, self.store, self._project_id).add({0: (counter, known)})
+                        counted = added.get(0)
                 if counted is None:
                     counted = await counter.recompute()
             if metric.is_kept and counted is not known and counted.is_storable:

@@ -124,7 +124,7 @@ class Materializer:
         try:
             yield series
         finally:
-            self._unstored.store_soon(one.series_id for one in series.unstored.values())
+            self._unstored.store_soon(series.unstored.values())
 
     async def _catch_up_found(
         self, project_id: int, definitions: Sequence[SeriesDefinition], deadline: float, *, leaves_unstored: bool
@@ -196,7 +196,8 @@ class Materializer:
         """
         async with self._locked(behind) as has_waited:
             in_memory = self._unstored.of_all(behind)
-            done = {one: facts for one, facts in in_memory.items() if leaves_unstored and facts.until >= needed[one]}
+            usable = {one: facts for one, facts in in_memory.items() if leaves_unstored and facts.checked}
+            done = {one: facts for one, facts in usable.items() if facts.until >= needed[one]}
             left = {one: series for one, series in behind.items() if one not in done}
             if not left:
                 return done
@@ -206,17 +207,28 @@ class Materializer:
                 watermarks = await self._watermarks(goal.project_id, left)
             try:
                 await self._catch_up(goal, left, watermarks, self._unstored if leaves_unstored else None)
+                await self._check(goal, left)
             except BaseException:  # also where nobody waits any more: what was made need not be made again
-                self._unstored.store_soon(left)
+                self._unstored.store_soon(self._unstored.of_all(left).values())
                 raise
-            if made := self._unstored.of_all(left):
-                watermarks = await self._watermarks(goal.project_id, made)
-                # Another process that was faster may have removed events before they were read here.
-                overtaken = {one: left[one] for one, facts in made.items() if watermarks[one] > facts.after}
-                self._unstored.drop(overtaken)
-                if overtaken:
-                    await self._catch_up(goal, overtaken, watermarks, None)
             return done | self._unstored.of_all(left)
+
+    async def _check(self, goal: Goal, series: Mapping[int, StoredSeries]) -> None:
+        """Make facts in memory again whose series is elsewhere than when they were begun.
+
+        Another process that was faster may have removed events before they were read here; and a database that was
+        stopped at once may have lost the facts before these.
+        """
+        made = self._unstored.of_all(series)
+        if not made:
+            return
+        watermarks = await self._watermarks(goal.project_id, made)
+        moved = {one: series[one] for one, facts in made.items() if watermarks[one] != facts.after}
+        self._unstored.drop(moved)
+        for facts in made.values():
+            facts.checked = True
+        if moved:
+            await self._catch_up(goal, moved, watermarks, None)
 
     async def _catch_up(
         self,

@@ -40,15 +40,19 @@ async def store_made(database: Database, project_id: int, series_id: int, digest
         await facts.move_watermarks([series_id], new.until)
 
 
-@dataclass
+@dataclass(eq=False)
 class UnstoredSeries:
-    """The facts of a series after its watermark, which are in memory."""
+    """The facts of a series after its watermark, which are in memory.
+
+    Others may count them once they are ``checked``: no process stored facts of the series while these were made.
+    """
 
     project_id: int
     series_id: int
     digest: str
     after: int
     parts: list[MadeFacts] = field(default_factory=list)
+    checked: bool = False
     storing: asyncio.Task[None] | None = None
     failure: Exception | None = None
 
@@ -97,16 +101,17 @@ class UnstoredFacts:
         return True
 
     def drop(self, series_ids: Iterable[int]) -> None:
-        """Forget facts that another process has stored."""
+        """Forget facts that are not to be stored."""
         for series_id in series_ids:
             self._series.pop(series_id, None)
 
-    def store_soon(self, series_ids: Iterable[int]) -> Sequence[UnstoredSeries]:
-        """Store the facts of some series while the caller goes on, and return these; call it once all are made."""
-        found = list(self.of_all(series_ids).values())
-        for series in found:
+    def store_soon(self, made: Iterable[UnstoredSeries]) -> None:
+        """Store facts while the caller goes on; nothing may be added to them any more.
+
+        They are named themselves: under the number of their series there may be others by now, which are being made.
+        """
+        for series in made:
             series.storing = series.storing or asyncio.create_task(self._store(series))
-        return found
 
     async def store(self, series_ids: Iterable[int]) -> None:
         """Store the facts of some series, and return when that is done.
@@ -116,7 +121,8 @@ class UnstoredFacts:
         SQLAlchemyError, OSError, asyncpg.PostgresError, sqlite3.Error
             When the database did not take them.
         """
-        found = self.store_soon(series_ids)
+        found = list(self.of_all(series_ids).values())
+        self.store_soon(found)
         if storing := [series.storing for series in found if series.storing is not None]:
             await asyncio.wait(storing)  # unlike gather, it leaves them going when it is cancelled
         for series in found:

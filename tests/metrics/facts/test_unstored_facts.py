@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 
 import pytest
@@ -44,7 +45,7 @@ async def stored(database: Database) -> tuple[int, int]:
     """Return the number of facts, and of different events among these."""
     async with database.read() as session:
         found = await session.execute(select(func.count(), func.count(Fact.sequence.distinct())).select_from(Fact))
-        return found.one()._tuple()
+        return found.one()
 
 
 def facts_of(series: MaterializedSeries) -> FactColumns:
@@ -162,3 +163,86 @@ async def test_facts_that_the_database_does_not_take_are_made_again(
         await materializer.catch_up(service.project_id, [VISITS])
 
     assert await stored(database) == (COUNT, COUNT)
+
+
+async def test_facts_that_nobody_has_checked_are_counted_once_stored(service: Service, database: Database) -> None:
+    """Another process may have stored facts, and removed their events, while these were made for one who left."""
+    await capture_visits(service)
+    asking: asyncio.Task[None] | None = None
+
+    def report(last: int, until: int) -> None:
+        if last == until and asking is not None:
+            asking.cancel()
+
+    materializer = Materializer(database, chunk=3, report=report, direct_from=1, unstored_facts=1_000)
+
+    async def ask() -> None:
+        async with materializer.caught_up(service.project_id, [VISITS]):
+            raise AssertionError("it was not cancelled")
+
+    asking = asyncio.create_task(ask())
+    await asyncio.wait([asking])
+    async with materializer.caught_up(service.project_id, [VISITS]) as series:
+        assert series.unstored == {}
+        assert await stored(database) == (COUNT, COUNT)
+
+
+async def test_facts_of_a_series_that_was_removed_take_no_room(service: Service, database: Database) -> None:
+    await capture_visits(service)
+    refused = False
+
+    def remove_series(last: int, until: int) -> None:
+        nonlocal refused
+        if last == until and not refused:
+            refused = True
+            at_once(database, "DELETE FROM series")
+
+    materializer = Materializer(
+        database, chunk=3, report=remove_series, direct_from=1, unstored_facts=COUNT + COUNT // 2
+    )
+    async with materializer.caught_up(service.project_id, [VISITS]):
+        pass  # made twice
+    await materializer.catch_up(service.project_id, [VISITS])
+    await capture_visits(service)
+    async with materializer.caught_up(service.project_id, [VISITS]) as series:
+        assert len(facts_of(series)) == COUNT
+    await materializer.close()
+
+
+async def test_facts_are_not_stored_while_others_of_the_series_are_made(service: Service, database: Database) -> None:
+    """Of two who ask, the first one is answered while further facts are made for the second one."""
+    await capture_visits(service)
+    are_further = asyncio.Event()
+
+    def report(last: int, _until: int) -> None:
+        if is_first_known and not are_further.is_set():
+            at_once(database, "CREATE TRIGGER full BEFORE INSERT ON fact BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+            are_further.set()
+
+    is_first_known = False
+    materializer = Materializer(database, chunk=3, report=report, direct_from=1, unstored_facts=1_000)
+
+    async def ask_again() -> list[int]:
+        async with materializer.caught_up(service.project_id, [VISITS]) as series:
+            unstored = series.unstored[VISITS.digest]
+            stored_until, numbers = unstored.after, facts_of(series).sequence.tolist()
+        async with database.read() as session:
+            before = await session.scalars(select(Fact.sequence).where(Fact.sequence <= stored_until))
+            return [*before, *numbers]
+
+    async with materializer.caught_up(service.project_id, [VISITS]):
+        is_first_known = True
+        for _ in range(5):
+            await capture_visits(service)
+        second = asyncio.create_task(ask_again())
+        await are_further.wait()
+    numbers = await second
+    await materializer.close()
+
+    assert len(numbers) == len(set(numbers)) == 6 * COUNT
+
+
+def at_once(database: Database, statement: str) -> None:
+    """Execute a statement between two steps of the event loop."""
+    with contextlib.closing(sqlite3.connect(str(database.engine.url.database), isolation_level=None)) as connection:
+        connection.execute(statement)
