@@ -27,9 +27,10 @@ demo: $(VENV)/.runtime
 serve: $(VENV)/.runtime
 	$(BIN)/abacus serve
 
-# Three at a time: on two cores, one of them usually waits for a database or for another process.
+# Three at a time: on two cores, one of them usually waits for a database or for another process. One that has nothing left
+# to do takes tests from another: chunks that were dealt out in advance kept one worker busy for a minute alone.
 test: $(VENV)/.dev
-	$(BIN)/pytest -n 3
+	$(BIN)/pytest -n 3 --dist worksteal
 
 # What needs neither a database nor another process, for the edit loop.
 test-fast: $(VENV)/.dev

@@ -26,6 +26,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.datastructures import State
 
+from app import main
 from app.db import migrations
 from app.db.clickhouse import ClickHouse
 from app.db.database import Database
@@ -47,8 +48,10 @@ hypothesis.settings.register_profile("ci", deadline=None, max_examples=CI, deran
 hypothesis.settings.load_profile("ci" if os.environ.get(EVERYTHING) else "dev")
 
 share_compiled_statements()
-# What is made while tests are collected stays: to look for garbage in it takes a second of every worker.
+# What is made while tests are collected stays: to look for garbage in it takes seconds of every worker.
 gc.disable()
+# It stays left out: hundreds of applications are opened and closed, and each would have it looked through again.
+main.only_new_objects = contextlib.nullcontext  # type: ignore[attr-defined, assignment]
 
 SERVER_OF_ALL = pytest.StashKey[PostgresServer]()
 DATABASES = ("sqlite", "postgresql")
@@ -58,6 +61,16 @@ DATABASE_FIXTURES = {"database_url", "postgresql", "sqlite_template"}
 MEMORY_OF_DATABASES = 2**30  # bytes free; all tests leave a hundredth of it in the database that they share
 STOCK = ProjectStock()
 SLOW_MARKERS = ("clients", "browser", "exhaustive", "growth", "system")
+# What a module has imported that starts processes or servers, and waits for them.
+WAITING_IMPORTS = {
+    "subprocess",
+    "uvicorn",
+    "Forked",
+    "run_command",
+    "Serving",
+    "PostgresServer",
+    "StdioServerParameters",
+}
 # What a module has imported that starts processes or prepares databases without these fixtures.
 SLOW_IMPORTS = {"subprocess", "migrations", "PostgresServer", "sqlite3", "serving", "Forked"}
 
@@ -88,14 +101,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("fast")
         (spared if is_spared(item) and not os.environ.get(EVERYTHING) else kept).append(item)
     config.hook.pytest_deselected(items=spared)
-    items[:] = kept
+    # The first worker takes them, and waits; the others have all other tests to fill the processors with.
+    items[:] = sorted(kept, key=waits, reverse=True)
 
 
 def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what stays to the end."""
-    gc.collect()
     gc.freeze()
     gc.enable()
+
+
+def waits(item: pytest.Item) -> bool:
+    """Tell whether a test mostly waits for other processes: those it starts, or ClickHouse."""
+    if not isinstance(item, pytest.Function):
+        return False
+    given = item.callspec.params.get("database_url") if hasattr(item, "callspec") else None
+    return given == "clickhouse" or not WAITING_IMPORTS.isdisjoint(vars(item.module))
 
 
 def is_fast(item: pytest.Item) -> bool:

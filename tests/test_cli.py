@@ -150,7 +150,7 @@ def test_prefix_works_whether_the_proxy_strips_it_or_not(environment: dict[str, 
 
     with served(environment, "--root-path", "/abacus") as address:
         for front in (address, f"{address}/abacus"):
-            assert httpx.get(f"{front}/openapi.json").json()["servers"] == [{"url": "/abacus"}]
+            assert httpx.get(f"{front}/openapi.json", timeout=PATIENCE).json()["servers"] == [{"url": "/abacus"}]
             page = httpx.get(f"{front}/api/projects/?offset=1", headers=headers).json()
             assert page["previous"] == f"{address}/abacus/api/projects/?limit=100"
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.command_line import run_command
 from tests.support.ports import free_port
-from tests.support.programs import NO_AUTHORITIES, ROOT, require, running, serving, wait_for
+from tests.support.programs import NO_AUTHORITIES, PATIENCE, ROOT, require, running, serving, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -129,6 +129,7 @@ def client(abacus: Abacus) -> Iterator[httpx.Client]:
     with httpx.Client(
         transport=httpx.HTTPTransport(verify=NO_AUTHORITIES, local_address=CLIENT),
         headers={"Authorization": f"Bearer {abacus.key}"},
+        timeout=PATIENCE,
     ) as client:
         yield client
 
