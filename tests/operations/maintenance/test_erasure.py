@@ -206,7 +206,7 @@ async def test_process_remembers_no_text_of_an_erased_person(service: Service) -
     """Neither in what it has worked out for events, addresses, sessions, groups and values, nor with statements."""
     sessions = {"kind": "EventsNode", "event": "purchase", "math": "unique_session"}
     experiment = await service.create_experiment(filters={}, metrics=[{"metric_type": "mean", "source": sessions}])
-    canary, address = "-".join(("9d1f", "canary")), "::".join(("2001:db8", "9d1f"))
+    canary, address = "-".join(("7c3e", "robin")), "::".join(("2001:db8", "7c3e"))
     said = {
         "$session_id": f"{canary}-session",
         "$groups": {"company": f"{canary}-company"},
@@ -227,7 +227,7 @@ async def test_process_remembers_no_text_of_an_erased_person(service: Service) -
     await service.delete(f"/persons/{person['id']}/?delete_events=true")
 
     del events, said, body, sent, person, canary, address
-    assert objects_with(re.compile("9d1f[-]canary|2001:db8[:]:9d1f")) == []  # which is not found itself
+    assert objects_with(re.compile("7c3e[-]robin|2001:db8[:]:7c3e")) == []  # which is not found itself
 
 
 def objects_with(pattern: re.Pattern[str]) -> list[str]:
