@@ -109,6 +109,7 @@ HELD_ELSEWHERE = {
     "WEBHOOK_DAYS": (OF_WEBHOOKS, "test_old_deliveries_are_removed_and_too_many_given_up"),
     "REFUSED_LINES_BYTES": (OF_IMPORTS, "test_refused_lines_are_kept_up_to_a_size"),
     "FILE_IMPORTS": (OF_IMPORTS, "test_a_project_remembers_a_number_of_imports"),
+    "IMPORTED_BATCHES": (OF_IMPORTS, "test_imports_take_turns_and_leave_connections_to_requests"),
     "FREE_DISK_BYTES": (OF_IMPORTS, "test_uploads_leave_a_part_of_the_disk_free"),
     "BODIES_BYTES": ("http/test_body_limits.py", "test_large_bodies_that_arrive_at_once_share_their_memory"),
     "BODIES_WAITING": ("common/test_body_budget.py", "test_only_some_bodies_may_wait"),

@@ -34,6 +34,13 @@ FILE_IMPORTS: Final = Limit(
     "Each may have refused lines on disk, and thousands of counts.",
     "the oldest are forgotten",
 )
+IMPORTED_BATCHES: Final = Limit(
+    "batches of uploaded files that a process looks up or stores at a time, of all projects",
+    2,
+    "items",
+    "Each holds a connection to the database, and more than two imports would leave none to requests.",
+    "imports take turns, batch by batch",
+)
 FREE_DISK_BYTES: Final = Limit(
     "disk that uploads leave free",
     512 * MIB,

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,14 +57,26 @@ def usual_workers() -> int:
 
 
 class ImportRun:
-    """Imports files into one project. ``report`` is called after every batch."""
+    """Imports files into one project.
 
-    def __init__(self, database: Database, project: Project, options: ImportOptions, report: Report) -> None:
+    ``report`` is called after every batch. ``turn`` is held for each piece of work with the database: imports beside
+    each other share it, and take turns.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        project: Project,
+        options: ImportOptions,
+        report: Report,
+        turn: AbstractAsyncContextManager[object] | None = None,
+    ) -> None:
         self._database = database
         self._project_id = project.id
         self._events_since = project.events_since
         self.options = options
         self._report = report
+        self._turn = turn or nullcontext()
         self._import = EventImport(database, IngestionProject(project.id, project.anonymize_ips))
         self._now = dt.datetime.now(dt.UTC)
         self.refusals: list[str] = []  # of files, of which the rest is not imported
@@ -125,8 +137,10 @@ class ImportRun:
         try:
             while (batch := await asyncio.shield(following)) is not None:  # no thread is left behind
                 following = asyncio.create_task(asyncio.to_thread(next, batches, None))
-                is_stored = stage is None and not self.options.is_dry_run
-                resolved = await self._import.resolve(batch.events) if is_stored else NOTHING
+                resolved = NOTHING
+                if stage is None and not self.options.is_dry_run:
+                    async with self._turn:
+                        resolved = await self._import.resolve(batch.events)
                 if storing is not None:
                     await storing
                 storing = asyncio.create_task(self._take(file, batch, resolved, refused, stage))
@@ -195,7 +209,8 @@ class ImportRun:
             counts.imported, counts.duplicates = before[0] + stored, before[1] + len(batch.events) - stored
             await self._note_in(session, file)
 
-        unstorable = await self._import.store(resolved, finish)
+        async with self._turn:
+            unstorable = await self._import.store(resolved, finish)
         if unstorable:
             counts.duplicates -= len(unstorable)
             counts.refused += len(unstorable)
@@ -210,7 +225,8 @@ class ImportRun:
             return
         batches: Iterator[list[PersonRecord]] = staged.batches()
         while (batch := await asyncio.to_thread(next, batches, None)) is not None:
-            await self._import.store_persons(batch, to_microseconds(self._now))
+            async with self._turn:
+                await self._import.store_persons(batch, to_microseconds(self._now))
 
     async def _note(self, file: SourceFile) -> None:
         if file.is_complete and not self.options.is_dry_run:

@@ -64,6 +64,8 @@ class ImportRunner:
         self.uploads = uploads
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._uploading: set[int] = set()
+        # First come, first served: projects take turns, and a small file is not behind a large one.
+        self._turns = asyncio.Semaphore(limits.IMPORTED_BATCHES.value)
 
     @contextlib.contextmanager
     def uploading(self, project_id: int) -> Iterator[bool]:
@@ -165,7 +167,7 @@ class ImportRunner:
             # What is read must not hold the interpreter that answers requests. A process takes 60 MB; one has it.
             workers=MOST_WORKERS if len(self._tasks) == 1 and self.uploads.size(one.stored_as) >= _LARGE_BYTES else 1,
         )
-        run = ImportRun(self._database, project, options, report)
+        run = ImportRun(self._database, project, options, report, self._turns)
         running = asyncio.create_task(run.run([file]))
         try:
             is_wanted = True

@@ -20,6 +20,7 @@ from app.common import limits
 from app.db.database import Database
 from app.db.models import FileImport
 from app.events.imports.run import ImportRun
+from app.events.imports.service import EventImport
 from app.operations.imports.runner import ImportRunner
 from app.operations.imports.uploads import Uploads
 from app.settings import Settings
@@ -138,6 +139,34 @@ async def test_large_imports_beside_each_other_have_one_process_at_most_and_smal
     await runner.wait()
 
     assert workers == expected
+
+
+@pytest.mark.one_database
+async def test_imports_take_turns_and_leave_connections_to_requests(
+    service: Service, runner: ImportRunner, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way = set[object]()
+    most = 0
+    store = EventImport.store
+
+    async def observed(importing: EventImport, *arguments: Any) -> object:
+        nonlocal most
+        under_way.add(importing)
+        most = max(most, len(under_way))
+        try:
+            return await store(importing, *arguments)
+        finally:
+            under_way.discard(importing)
+
+    monkeypatch.setattr(EventImport, "store", observed)
+    services = [service, *[await new_service(service.client, database) for _ in range(4)]]
+    for one in services:
+        assert (await upload(one, ndjson(*(line(number, "ann") for number in range(1_000))))).status_code == 201
+    await runner.wait()
+
+    assert most <= limits.IMPORTED_BATCHES.value
+    for one in services:
+        assert (await one.read(PATH))["results"][0]["files"][0]["imported"] == 1_000
 
 
 async def test_a_cancelled_import_ends_and_is_forgotten_when_it_is_deleted_again(
