@@ -42,6 +42,8 @@ class Evidence:
         Exposure events that name no group of the type that the flag assigns.
     forced_variants : sequence of str
         Variants that release conditions of the flag assign to everyone who matches.
+    reaches_everyone : bool
+        Whether a release condition of the flag lets everyone in.
     progress : Progress or None
         Towards a decision; None where the target metric cannot be analyzed, or has decided it.
     """
@@ -53,6 +55,7 @@ class Evidence:
     is_flag_deleted: bool
     split: Mapping[str, float]
     forced_variants: Sequence[str]
+    reaches_everyone: bool
     split_changes: Sequence[SplitChange]
     unit: str
     attributed_by: AttributedBy
