@@ -252,6 +252,9 @@ def _variants(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _without_data(code: str, what: str, metric: MetricEvidence) -> Finding:
+    check = "Check that the code sends the metric's events in every variant, with the flag's property."
+    if metric.is_typed:
+        check = "Check that the code evaluates the flag in every variant, and reports it: exposures tell the variant."
     return Finding(
         code,
         None,
@@ -259,7 +262,7 @@ def _without_data(code: str, what: str, metric: MetricEvidence) -> Finding:
         f"No data of {what}",
         f"The target metric has {metric.unit} of other variants, but not of {what}: there is nothing to compare.",
         {"counts": dict(metric.of_variants)},
-        ["Check that the code sends the metric's events in every variant, with the flag's property."],
+        [check],
     )
 
 
