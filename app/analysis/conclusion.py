@@ -1,17 +1,19 @@
 """States in words which variant leads, and whether the difference is significant."""
 
 from app.common.number_texts import choose_format, format_change, format_p_value, format_probability
+from app.statistics.frequentist.sample_ratio import SampleRatio
 from app.statistics.results import Analysis, Decision, VariantAnalysis
 
 
-def conclude(analysis: Analysis, *, is_share: bool, measure: str = "") -> str:
+def conclude(analysis: Analysis, *, is_share: bool, measure: str = "", ratio: SampleRatio | None = None) -> str:
     """Return sentences: why not to trust the figures if that is so, the leading variant, and its significance.
 
     Where there are too few data for a verdict on it, no figures are given. With ``is_share`` means are written in
-    percent. ``measure`` names the means, and so their unit.
+    percent. ``measure`` names the means, and so their unit. ``ratio`` tests the split of persons who were not all
+    analyzed; without it, that of the samples counts.
     """
     leader = analysis.leader
-    ratio = analysis.sample_ratio
+    ratio = ratio or analysis.sample_ratio
     sentences = []
     if ratio is not None and ratio.is_mismatch:
         sentences.append(

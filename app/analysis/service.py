@@ -116,8 +116,8 @@ def _read_quantile(counts: QuantileVariantCounts, confidence: float) -> Quantile
     return QuantileVariant(counts.key, counts.number_of_samples, count, *values, confidence)
 
 
-def write_analysis(metric_type: MetricType, analysis: Analysis) -> AnalysisRead:
-    """Return an analysis in its documented form."""
+def write_analysis(metric_type: MetricType, analysis: Analysis, exposed: SampleRatio | None = None) -> AnalysisRead:
+    """Return an analysis in its documented form; ``exposed`` tests the split of the persons who may be analyzed."""
     ratio = analysis.sample_ratio
     leader = analysis.leader
     return AnalysisRead(
@@ -131,7 +131,7 @@ def write_analysis(metric_type: MetricType, analysis: Analysis) -> AnalysisRead:
         ),
         goal=analysis.goal,
         leader=leader.sample.key if leader else None,
-        conclusion=conclude(analysis, is_share=metric_type == "funnel"),
+        conclusion=conclude(analysis, is_share=metric_type == "funnel", ratio=exposed),
         variants=[_write_variant(variant) for variant in analysis.variants],
         sample_ratio_mismatch=None if ratio is None else write_sample_ratio(ratio),
     )

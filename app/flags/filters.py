@@ -110,6 +110,13 @@ def groups_of(filters: JsonDict) -> list[JsonDict]:
     return [group for group in groups if isinstance(group, dict)] if isinstance(groups, list) else []
 
 
+def reaches_everyone(filters: JsonDict) -> bool:
+    """Whether a release condition of the flag lets everyone in."""
+    return any(
+        not group.get("properties") and group.get("rollout_percentage") in {None, 100} for group in groups_of(filters)
+    )
+
+
 def is_simple(filters: JsonDict) -> bool:
     """Whether the flag has a single release condition, a percentage of all persons. Variants do not matter."""
     groups = groups_of(filters)

@@ -88,6 +88,8 @@ def _describe_value(condition: Condition) -> str:
 
 
 def _quote(value: Scalar) -> str:
+    if value == "":
+        return "empty"  # there is nothing to see between backticks
     return f"`{_cut(value if isinstance(value, str) else json.dumps(value))}`"
 
 

@@ -11,6 +11,7 @@ from app.properties.wording import describe_filter
     [
         (None, ""),
         ([{"key": "plan", "value": ["pro", "team"]}], "`plan` is `pro` or `team`"),
+        ([{"key": "plan", "value": ["", "pro"]}], "`plan` is empty or `pro`"),
         ([{"key": "n", "value": [1, 5], "operator": "between"}], "`n` is between `1` and `5`"),
         (
             [{"key": "plan", "operator": "is_set", "value": "is_set", "type": "person"}, {"key": "a", "value": True}],

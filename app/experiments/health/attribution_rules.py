@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from app.experiments.health.rules import WITHOUT_VARIANT_SHARE, Evidence, Finding
+from app.experiments.results.health_summary import Severity
 
 
 def check_attribution(evidence: Evidence) -> list[Finding]:
@@ -19,13 +20,20 @@ def _missing_property(evidence: Evidence) -> Iterator[Finding]:
     if share <= WITHOUT_VARIANT_SHARE:
         return
     nothing = not sum(metric.of_variants.values())
+    detail = (
+        f"{metric.without_variant:,} of {metric.total:,} {metric.unit} of the target metric do not name a variant "
+        "(`$feature/<flag key>`), and are not counted for any."
+    )
+    severity: Severity = "critical" if nothing else "warning"
+    if not nothing and not evidence.reaches_everyone:
+        severity = "info"
+        detail += f" Those of {evidence.unit} whom the flag does not let in are rightly among them."
     yield Finding(
         "MISSING_FLAG_PROPERTY",
         "all" if nothing else "most",
-        "critical" if nothing else "warning",
+        severity,
         "Events do not say which variant was shown",
-        f"{metric.without_variant:,} of {metric.total:,} {metric.unit} of the target metric do not name a "
-        "variant (`$feature/<flag key>`), and are not counted for any.",
+        detail,
         {"without_variant": metric.without_variant, "total": metric.total},
         [
             "Set `parameters.attribution` to `exposure`: then exposures tell the variant, and events need no property. "

@@ -42,6 +42,8 @@ class Evidence:
         Exposure events that name no group of the type that the flag assigns.
     forced_variants : sequence of str
         Variants that release conditions of the flag assign to everyone who matches.
+    reaches_everyone : bool
+        Whether a release condition of the flag lets everyone in.
     progress : Progress or None
         Towards a decision; None where the target metric cannot be analyzed, or has decided it.
     """
@@ -53,6 +55,7 @@ class Evidence:
     is_flag_deleted: bool
     split: Mapping[str, float]
     forced_variants: Sequence[str]
+    reaches_everyone: bool
     split_changes: Sequence[SplitChange]
     unit: str
     attributed_by: AttributedBy
@@ -249,6 +252,9 @@ def _variants(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _without_data(code: str, what: str, metric: MetricEvidence) -> Finding:
+    check = "Check that the code sends the metric's events in every variant, with the flag's property."
+    if metric.is_typed:
+        check = "Check that the code evaluates the flag in every variant, and reports it: exposures tell the variant."
     return Finding(
         code,
         None,
@@ -256,7 +262,7 @@ def _without_data(code: str, what: str, metric: MetricEvidence) -> Finding:
         f"No data of {what}",
         f"The target metric has {metric.unit} of other variants, but not of {what}: there is nothing to compare.",
         {"counts": dict(metric.of_variants)},
-        ["Check that the code sends the metric's events in every variant, with the flag's property."],
+        [check],
     )
 
 

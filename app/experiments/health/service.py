@@ -35,7 +35,7 @@ from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, CountedM
 from app.experiments.scorecard.progress import Progress
 from app.experiments.scorecard.service import estimate_progress, find_bias
 from app.experiments.sharing import SharedCounts
-from app.flags.filters import groups_of
+from app.flags.filters import groups_of, reaches_everyone
 from app.metrics.counting.service import EventsRemoved
 from app.metrics.failures import CountingFailures, Failure
 from app.metrics.queries.typed.reading import parse_metric
@@ -185,6 +185,7 @@ def check_experiment(
         is_flag_deleted=flag.deleted,
         split=exposures.split.shares,
         forced_variants=sorted({str(group["variant"]) for group in groups_of(flag.filters) if group.get("variant")}),
+        reaches_everyone=reaches_everyone(flag.filters),
         split_changes=exposures.split.changes,
         unit=exposures.query.unit,
         attributed_by=exposures.scope.attributed_by,

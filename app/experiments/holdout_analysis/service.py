@@ -115,7 +115,7 @@ class HoldoutAnalyzer:
             experiments_left_out=_named([one for one in started if one not in counted]),
             persons=HoldoutPersonsRead(held_out=held_out, others=others, both=both),
             sample_ratio_mismatch=None if ratio is None else write_sample_ratio(ratio),
-            metric=show_metric(found, analysis, {key: held_out, OTHERS: others}),
+            metric=show_metric(found, analysis, {key: held_out, OTHERS: others}, ratio),
         )
 
     async def _started(self, holdout: Holdout) -> list[Experiment]:

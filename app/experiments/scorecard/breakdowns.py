@@ -191,7 +191,7 @@ async def _write_segments(
         await slices.pause()  # each takes up to a millisecond of the event loop
         shown = None
         if analysis is not None and one.kind is not None:
-            shown = write_analysis(one.kind, analysis)
+            shown = write_analysis(one.kind, analysis, ratio)
         segments.append(
             BreakdownValueRead(
                 value=names.get(keys[place]),

@@ -11,6 +11,7 @@ from app.experiments.scorecard.counting import CountedMetric
 from app.experiments.scorecard.decision import Decision
 from app.experiments.scorecard.schemas import Basis, DecisionRuleRead
 from app.statistics.frequentist.multiplicity import Correction
+from app.statistics.frequentist.sample_ratio import SampleRatio
 from app.statistics.results import Analysis, AnalysisConfig
 
 _WITHOUT_FIGURES: Final = {"blocked", "wait"}
@@ -38,6 +39,7 @@ def summarize(
     analysis: Analysis | None,
     results: FunnelResultsRead | TrendResultsRead | None,
     unit: str,
+    ratio: SampleRatio | None,
 ) -> str:
     """Return the result, its certainty and the recommendation in words: what API, pages and reports show.
 
@@ -47,7 +49,7 @@ def summarize(
         reasons = [] if decision.recommendation == "decided" else [reason.detail for reason in decision.reasons]
         return " ".join([*reasons, decision.advice])
     is_share, measure = primary.kind == "funnel", "" if primary.wording is None else primary.wording.mean_name
-    figures = conclude(analysis, is_share=is_share, measure=measure)
+    figures = conclude(analysis, is_share=is_share, measure=measure, ratio=ratio)
     figures = " ".join(filter(None, (figures, _explain_difference(analysis, results, unit))))
     if decision.recommendation == "decided":
         return f"{decision.advice} What the data say: {figures}"

@@ -45,6 +45,7 @@ from app.experiments.scorecard.steps import StepInterval, Steps, choose_steps
 from app.experiments.sharing import SharedCounts
 from app.flags.filters import variant_keys
 from app.metrics.queries.scope import ExperimentScope
+from app.statistics.frequentist.sample_ratio import SampleRatio
 from app.statistics.results import Analysis, AnalysisConfig
 
 # Counts the scorecard of an experiment, and the verdict of 2022 on its target metric: None without one.
@@ -229,7 +230,11 @@ async def decide_on(
         _criteria(experiment),
         replace(situation_of(experiment, scorecard.scope.now), unit=unit),
     )
-    return _write_decision(experiment, decision, summarize(decision, scorecard.metrics[0], analyses[0], results, unit))
+    return _write_decision(
+        experiment,
+        decision,
+        summarize(decision, scorecard.metrics[0], analyses[0], results, unit, scorecard.sample_ratio),
+    )
 
 
 def decide_ahead(experiment: Experiment) -> DecisionRead | None:
@@ -291,7 +296,7 @@ async def _write_scorecard(scorecard: Scorecard, analyses: list[Analysis | None]
     for counted, analysis in zip(scorecard.metrics, analyses, strict=True):
         await slices.pause()  # each takes up to a millisecond of the event loop
         lack = _explain_lack(counted, scorecard)
-        metrics.append(show_metric(counted, analysis, scorecard.exposures.exposed, lack))
+        metrics.append(show_metric(counted, analysis, scorecard.exposures.exposed, ratio, lack))
     return ScorecardRead(
         date_range=DateRangeRead.of(scope.start, scope.last, scope.timezone),
         sample_ratio_mismatch=write_sample_ratio(ratio) if ratio and any(exposed.values()) else None,
@@ -366,12 +371,19 @@ def _criteria(experiment: Experiment) -> Criteria:
 
 
 def show_metric(
-    counted: CountedMetric, analysis: Analysis | None, exposed: Mapping[str, int], lack: str = ""
+    counted: CountedMetric,
+    analysis: Analysis | None,
+    exposed: Mapping[str, int],
+    ratio: SampleRatio | None,
+    lack: str = "",
 ) -> MetricAnalysisRead:
-    """Return a metric with its analysis in its documented form; ``lack`` says why there may be nothing to compare."""
+    """Return a metric with its analysis in its documented form; ``lack`` says why there may be nothing to compare.
+
+    Where ``ratio``, the test of the exposed persons against the split, is a mismatch, the conclusion says so.
+    """
     shown: AnalysisRead | None = None
     if analysis is not None and counted.kind is not None:
-        shown = write_analysis(counted.kind, analysis)
+        shown = write_analysis(counted.kind, analysis, ratio)
     status = _status(analysis)
     return MetricAnalysisRead(
         metric_id=counted.metric.id,

@@ -76,6 +76,24 @@ async def test_findings_name_missing_data(service: Service) -> None:
     assert (half["status"], codes(half)) == ("unhealthy", ["NO_CONTROL_VARIANT", "ZERO_EXPOSURES"])
 
 
+async def test_persons_whom_the_flag_does_not_let_in_are_not_a_warning(service: Service) -> None:
+    others = [event("$pageview", f"other-{number}") for number in range(200)]
+    parts = [("control", 20), ("test", 20)]
+    events = [one for key, count in parts for one in (*shown(count, key), *viewed(count, key))]
+    experiment = await experiment_with(service, [*events, *others])
+    path = f"/feature_flags/{experiment['feature_flag']}/"
+    everyone = await health(service, experiment)
+
+    filters = (await service.read(path))["filters"]
+    filters["groups"] = [{"properties": [], "rollout_percentage": 20}]
+    assert (await service.patch(path, {"filters": filters})).status_code == 200
+    some = await health(service, experiment)
+
+    for report, status in ((everyone, "warning"), (some, "healthy")):
+        assert (report["status"], report["findings"][0]["code"]) == (status, "MISSING_FLAG_PROPERTY")
+    assert "rightly among them" in some["findings"][0]["detail"]
+
+
 async def test_draft_is_waiting(service: Service) -> None:
     draft = await experiment_with(service, [], start_date=None, end_date=None)
 

@@ -72,7 +72,9 @@ async def test_caps_steps_and_measures_are_shown(service: Service) -> None:
     assert retained["step_counts"] == {"control": [20, 5], "test": [20, 5]}
     assert retained["measure"] == "share of persons with `purchase` 1 to 3 days after `visit`"
     assert reached["step_counts"] is None
-    assert reached["measure"] == "share of exposed persons with at least 2: number of `purchase`, from the exposure on"
+    assert (
+        reached["measure"] == "share of exposed persons whose number of `purchase` is at least 2, from the exposure on"
+    )
     assert [one["metric_type"] for one in found] == ["mean", "funnel", "funnel", "ratio", "retention", "mean"]
 
 

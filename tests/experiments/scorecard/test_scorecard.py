@@ -157,6 +157,10 @@ async def test_broken_split_blocks_every_decision(service: Service) -> None:
     assert analysis["sample_ratio_mismatch"]["mismatch"]
     assert decision["recommendation"] == "blocked"
     assert [reason["code"] for reason in decision["reasons"]] == ["sample_ratio_mismatch"]
+    warned = "Do not trust these figures yet: the samples are not split as planned (p < 0.0001). test leads"
+    assert analysis["metrics"][0]["analysis"]["conclusion"].startswith(warned)
+    assert (await service.post(f"/experiments/{experiment['id']}/ship_variant/", {"variant_key": "test"})).is_success
+    assert f"What the data say: {warned}" in (await read(service, experiment, "decision"))["summary"]
 
 
 async def test_metrics_that_cannot_be_analyzed_say_why(service: Service) -> None:

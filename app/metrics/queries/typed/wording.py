@@ -47,7 +47,7 @@ def _measure(metric: TypedMetric, unit: str) -> str:  # noqa: PLR0911  # one a t
         case MeanMetric(threshold=None):
             return f"{_amount(metric.source)}, a mean over exposed {unit}"
         case MeanMetric():
-            return f"share of exposed {unit} with at least {metric.threshold:g}: {_amount(metric.source)}"
+            return f"share of exposed {unit} whose {_amount(metric.source)} is at least {metric.threshold:g}"
         case QuantileMetric():
             return _measure_quantile(metric, unit)
         case FunnelMetric():
