@@ -60,7 +60,13 @@ app.add_typer(person_app, name="person")
 console = Console()
 errors = Console(stderr=True)
 T = TypeVar("T")
-_EXPECTED_ERRORS: tuple[type[Exception], ...] = (AppError, ValidationError, ValueError, *DATABASE_ERRORS)
+_EXPECTED_ERRORS: tuple[type[Exception], ...] = (
+    AppError,
+    ValidationError,
+    ValueError,
+    migrations.SchemaTooNew,
+    *DATABASE_ERRORS,
+)
 
 
 def main() -> None:

@@ -1,10 +1,12 @@
 """The command line says what is wrong, where, and what to do; accounts are listed and secrets replaced by it."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import socket
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,22 @@ def test_database_that_cannot_be_used_is_named(environment: dict[str, str], tmp_
     assert "the database postgresql+asyncpg://ann:***@127.0.0.1:9/shop cannot be used" in told
     assert "Check ABACUS_DATABASE_URL" in told
     assert "secret" not in told
+
+
+def test_database_of_a_newer_version_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "abacus.db"
+    environment = {**os.environ, "ABACUS_DATABASE_URL": f"sqlite:///{path}"}
+    assert run_command(["migrate"], environment)[0] == 0
+    with contextlib.closing(sqlite3.connect(path)) as newer, newer:
+        newer.execute("UPDATE alembic_version SET version_num = 'fromthefuture'")
+        newer.execute("ALTER TABLE series_fact RENAME TO other")
+
+    told = {refused(environment, *command) for command in (("migrate",), ("user", "list"))}
+
+    assert told == {
+        "abacus: a newer version has migrated the database, and this one cannot work with it (no table series_fact): "
+        "start the newer version"
+    }
 
 
 def test_accounts_are_listed_in_full(environment: dict[str, str], project: dict[str, str]) -> None:
