@@ -113,7 +113,8 @@ def groups_of(filters: JsonDict) -> list[JsonDict]:
 def reaches_everyone(filters: JsonDict) -> bool:
     """Whether a release condition of the flag lets everyone in."""
     return any(
-        not group.get("properties") and group.get("rollout_percentage") in {None, 100} for group in groups_of(filters)
+        not group.get("properties") and (group.get("rollout_percentage") is None or group["rollout_percentage"] == 100)
+        for group in groups_of(filters)
     )
 
 

@@ -17,7 +17,7 @@ CountsT = TypeVar("CountsT", bound=Counts)
 
 # Raise when ``to_bytes`` of any counts changes, or what they mean: replicas of two versions then store their counts
 # separately.
-COUNTS: Final = 9
+COUNTS: Final = 8
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ Times: TypeAlias = NDArray[np.int64]
 _SECOND, _HOUR, _DAY = 1_000_000, 3_600_000_000, 86_400_000_000  # microseconds
 _LENGTHS = {"second": _SECOND, "minute": 60 * _SECOND, "hour": _HOUR, "day": _DAY, "week": 7 * _DAY}
 _UNEVEN = 2 * _HOUR  # of days when clocks are changed
+# Changed when retentions count otherwise: the stored counts of other metrics may be of events that were removed since.
+_RETENTION = "without the event that exposed"
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class _Counting:
             "" if self.scope.window.is_open else str(self.scope.window.until),
             self.days.interval,
             self.scope.timezone.key,
+            *([_RETENTION] if isinstance(self.metric, RetentionMetric) else []),
         )
 
     @property
