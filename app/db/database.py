@@ -59,8 +59,8 @@ class Database:
         slots = max(1, settings.database_pool_size - 2)
         self.aggregation_slots = FairSlots(slots)
         self.background_slots = asyncio.Semaphore(max(1, slots - 1))
-        # A search through thousands of rows computes more than it waits: a second one at a time would be no faster, and
-        # all that wait for it would hold connections. Projects take turns.
+        # A search through thousands of rows computes more than it waits: two at a time would be no faster, and each
+        # holds a connection. Projects take turns.
         self.search_slots = FairSlots(1)
 
     def on_commit(self, listener: CommitListener) -> None:
