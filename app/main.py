@@ -211,6 +211,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         lifespan=_lifespan,
+        openapi_url=None,  # ``openapi.install`` adds it
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -243,7 +244,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     application.add_middleware(WarningMiddleware)
     application.add_middleware(
         TrailingSlashMiddleware,
-        declared_without=PROBES | {"/openapi.json"},
+        declared_without=PROBES | {openapi.DOCUMENT},
         methods=allowed_methods((*PRIVATE_ROUTERS, *PUBLIC_ROUTERS)),
     )
     application.add_middleware(OwnCookieMiddleware, name=SESSION_COOKIE)

@@ -60,6 +60,9 @@ class Database:
         slots = max(1, settings.database_pool_size - 2)
         self.aggregation_slots = FairSlots(slots)
         self.background_slots = asyncio.Semaphore(max(1, slots - 1))
+        # A search through thousands of rows computes more than it waits: two at a time would be no faster, and each
+        # holds a connection. Projects take turns.
+        self.search_slots = FairSlots(1)
 
     def on_commit(self, listener: CommitListener) -> None:
         """Call a listener after every commit of this process, with the ``info`` of the session.

@@ -1,5 +1,6 @@
 """The endpoint that lists events."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -8,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 from pydantic import WithJsonSchema
 
-from app.accounts.auth.dependencies import get_project, require_scope
+from app.accounts.auth.dependencies import ProjectDep, get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
 from app.common.timestamps import from_microseconds
@@ -17,6 +18,7 @@ from app.events.dependencies import EventsDep
 from app.events.filters import read_event_filter
 from app.events.repository import EventSelection
 from app.events.schemas import EventPage
+from app.http.dependencies import search_slot
 from app.http.pagination import LimitText, Links, read_limit
 from app.http.query_params import read_moment, read_text
 from app.http.routing import answer_other_methods
@@ -42,6 +44,7 @@ MomentText = Annotated[
 @router.get("/", summary="List events", response_class=Response, responses={200: {"model": EventPage}})
 async def list_events(
     request: Request,
+    project: ProjectDep,
     events: EventsDep,
     event: Annotated[str | None, Query(description="Only events of this name.")] = None,
     distinct_id: Annotated[str | None, Query(description="Only events of this distinct id.")] = None,
@@ -76,8 +79,9 @@ async def list_events(
         before=read_moment(before, "before"),
         cursor=_read_cursor(cursor),
     )
-    selection = await events.of_person(selection, read_text(person_id))
-    found = await (events.page(selection, size) if wanted is None else events.find(selection, wanted, size))
+    async with contextlib.nullcontext() if wanted is None else search_slot(request, project.id):
+        selection = await events.of_person(selection, read_text(person_id))
+        found = await (events.page(selection, size) if wanted is None else events.find(selection, wanted, size))
     following = None
     if found.last is not None:
         time, sequence = found.last

@@ -64,11 +64,13 @@ class EventList:
         while not are_all and rows < limits.SEARCHED_ROWS.value and size < limits.SEARCHED_BYTES.value:
             at_most = min(_READ_AT_A_TIME, limits.SEARCHED_ROWS.value - rows)
             measured = await self._events.sizes(selection, at_most)
-            count = await self._fitting(measured)
+            persons = await self._persons.sizes([person_id for person_id, _ in measured]) if wanted.criteria else {}
+            sizes = [bytes_ + persons.pop(person_id, 0) for person_id, bytes_ in measured]  # a person is read once
+            count = fitting(sizes)
             are_all = count == len(measured) < at_most
             events = await self._events.page(selection, count) if count else []
             found += await self._passing(events, wanted, loaded)
-            rows, size = rows + len(events), size + sum(bytes_ for _, bytes_ in measured[:count])
+            rows, size = rows + len(events), size + sum(sizes[:count])
             if events:
                 selection = replace(selection, cursor=_position(events[-1]))
             if len(found) > limit or sum(len(event.properties) for event in found) > limits.PAGE_BYTES.value:

@@ -77,6 +77,16 @@ async def time_limit(request: Request, *, at_most: float = math.inf, retry_after
         raise StillCounting(progress.percent(project_id), retry_after=retry_after) from error
 
 
+@contextlib.asynccontextmanager
+async def search_slot(request: Request, project_id: int) -> AsyncIterator[None]:
+    """Hold the process's slot for searches through rows; take it before the session of the request is used.
+
+    The time limit of results includes the time to wait for it.
+    """
+    async with time_limit(request), get_database(request).search_slots.slot(project_id):
+        yield
+
+
 async def limit_time(request: Request) -> AsyncIterator[None]:
     """Limit the time of a request; see ``time_limit``."""
     async with time_limit(request):

@@ -10,6 +10,7 @@ from fastapi import Path as InPath
 from fastapi.responses import FileResponse, HTMLResponse
 
 from app.common.errors import NotFound
+from app.http.openapi import DOCUMENT
 
 router = APIRouter(include_in_schema=False)
 
@@ -76,7 +77,7 @@ async def retrieve_documentation_file(name: Annotated[str, InPath()]) -> FileRes
 
 def _page(request: Request, head: str, body: str) -> HTMLResponse:
     prefix = escape(request.scope.get("root_path", ""))
-    named = {"prefix": prefix, "document": f"{prefix}{request.app.openapi_url}"}
+    named = {"prefix": prefix, "document": f"{prefix}{DOCUMENT}"}
     title = escape(request.app.title)
     page = _PAGE.format(title=title, prefix=prefix, head=head.format(**named), body=body.format(**named))
     return HTMLResponse(page, headers=_PAGE_HEADERS)

@@ -38,6 +38,14 @@ async def test_request_that_is_costly_to_parse_does_not_hold_the_loop(
     assert held.longest_ms < HELD_MS
 
 
+async def test_document_of_the_api_is_encoded_once(client: httpx.AsyncClient) -> None:
+    first = await client.get("/openapi.json")
+    assert first.json()["info"]["title"] == "Abacus"
+    with monitor() as held:
+        assert (await client.get("/openapi.json")).content == first.content
+    assert held.longest_ms < 20
+
+
 async def test_own_cookie_is_found_among_those_of_others(service: Service) -> None:
     own = (await session_of(service.client, service.key))["Cookie"]
     cookies = ("abacus_session=old", 'theme="a\\"b"; abacus_sessions=1', f"{own} ; last=1")

@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.params import Depends
 
-from app.accounts.auth.dependencies import UserDep, get_project, require_scope
+from app.accounts.auth.dependencies import ProjectDep, UserDep, get_project, require_scope
 from app.accounts.auth.rate_limits import ANALYTICS
 from app.common.errors import ValidationFailed
+from app.http.dependencies import search_slot
 from app.http.pagination import Pagination, PaginationDep
 from app.http.query_params import read_text
 from app.http.request_body import body_of
@@ -60,6 +61,8 @@ async def read_selection(
 
 @router.get("/", summary="List persons")
 async def list_persons(
+    request: Request,
+    project: ProjectDep,
     directory: DirectoryDep,
     pagination: PaginationDep,
     selection: Annotated[PersonSelection, Depends(read_selection)],
@@ -71,7 +74,8 @@ async def list_persons(
     enough persons were tested, so it may have few results, or none: follow `next` to the end.
     """
     if selection.is_tested:
-        return await _find(directory, pagination, selection, _read_cursor(cursor))
+        async with search_slot(request, project.id):
+            return await _find(directory, pagination, selection, _read_cursor(cursor))
     count, shown = await directory.page(selection.distinct_id, pagination.limit, pagination.offset)
     return PersonPage(
         next=pagination.next(count, len(shown)),
