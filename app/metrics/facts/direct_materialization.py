@@ -120,10 +120,12 @@ class DirectMaterialization:
             return None
         async with self._turns, self._database.read() as session:
             events, names = EventRepository(session, self._project_id), self._matcher.names
-            begin, _ = await events.page_of(names, watermark, until, 1)  # there may be a gap before
             end, count = await events.page_of(names, watermark, until, self._first)
+            if count < self._first:
+                return None
+            begin, _ = await events.page_of(names, watermark, until, 1)  # there may be a gap before
         self._width = min(_GROWTH * (end - begin + 1), _WIDEST * self._largest)
-        return (watermark, end) if count >= self._first else None
+        return watermark, end
 
     async def _made(self, events: Range) -> MadeFacts:
         started, variants = time.monotonic(), tuple(self._variants)
