@@ -34,7 +34,7 @@ from app.metrics.aggregation.value_sums import ValueCounts
 from app.metrics.counting import deltas
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
-from app.metrics.facts import catching_up, repository
+from app.metrics.facts import repository
 from app.metrics.facts.columns import FactColumns
 from app.metrics.facts.event_sets import group_property
 from app.metrics.facts.materializer import Materializer
@@ -178,26 +178,6 @@ async def test_incremental_counts_of_groups_equal_recomputed_counts(
 ) -> None:
     monkeypatch.setattr(deltas, "MAX_DELTA", 5)
     await live_through(history, group_fact_queries, (await new_service(client, database)).project_id, database)
-
-
-@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(history=history, room=st.sampled_from([4, 1_000]), few=st.sampled_from([0, 3]))
-async def test_counts_of_facts_in_memory_equal_those_of_stored_facts(
-    client: httpx.AsyncClient,
-    database: Database,
-    monkeypatch: pytest.MonkeyPatch,
-    history: list[Any],
-    room: int,
-    few: int,
-) -> None:
-    """Facts are stored after they were counted, while another process makes and stores the same."""
-    monkeypatch.setattr(catching_up, "FEW", few)
-    project_id = (await new_service(client, database)).project_id
-    materializer = Materializer(database, chunk=5, direct_from=1, unstored_facts=room)
-    try:
-        await live_through(history, fact_queries, project_id, database, materializer)
-    finally:
-        await materializer.close()
 
 
 async def live_through(

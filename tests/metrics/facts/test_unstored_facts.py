@@ -216,7 +216,7 @@ async def test_facts_are_not_stored_while_others_of_the_series_are_made(service:
 
     def report(last: int, _until: int) -> None:
         if is_first_known and not are_further.is_set():
-            at_once(database, "CREATE TRIGGER full BEFORE INSERT ON fact BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+            at_once(database, "CREATE TRIGGER full BEFORE INSERT ON series_fact BEGIN SELECT RAISE(ABORT, 'disk full'); END")
             are_further.set()
 
     is_first_known = False
