@@ -1,4 +1,4 @@
-"""What each forked process would do for itself, done once before they are forked: half of the processor time of most."""
+"""What each forked process would do for itself, done once before they are forked: half of their processor time."""
 
 import gc
 
