@@ -17,7 +17,8 @@ from app import cli
 from app.operations import server
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["app.cli", "app.main", "uvicorn.__main__", "tests.support.command_line"])
+_IMPORTED = ["app.cli", "app.main", "uvicorn.__main__", "tests.support.command_line", "tests.support.before_forking"]
+_FORKS.set_forkserver_preload(_IMPORTED)
 ABACUS = "app.cli"
 
 
