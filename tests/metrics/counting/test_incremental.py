@@ -200,6 +200,27 @@ async def test_counts_of_facts_in_memory_equal_those_of_stored_facts(
         await materializer.close()
 
 
+async def test_facts_in_memory_are_counted_once_for_all_who_ask_at_once(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catching_up, "FEW", 0)
+    persons = await create_persons(database, service.project_id)
+    visit: dict[str, Any] = {"name": "visit", "person": 1, "hour": 1, "variant": "test"}
+    await append(database, service.project_id, [stored(visit, persons[1].id) for _ in range(20)])
+    metric, counted = fact_queries(9)[2], list[int]()
+
+    def count(facts: Sequence[FactColumns]) -> Any:
+        counted.append(sum(map(len, facts)))
+        return metric.count(facts)
+
+    materializer = Materializer(database, chunk=5, direct_from=1, unstored_facts=1_000)
+    facts = FactService(database, materializer, service.project_id)
+    await asyncio.gather(*(facts.counts([replace(metric, count=count)]) for _ in range(3)))
+    await materializer.close()
+
+    assert counted == [20]
+
+
 async def live_through(
     history: list[Any],
     queries: Callable[[int, Edit], Sequence[FactQuery[Any]]],
