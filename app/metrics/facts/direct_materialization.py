@@ -23,6 +23,9 @@ logger = logging.getLogger("abacus")
 _QUICK: Final = 0.6
 _SLOW: Final = 2.5
 _GROWTH: Final = 4
+# Behind a gap, as of the events of other projects, all events of a range may be facts: it spans at most so many times
+# the number of facts that are wanted.
+_WIDEST: Final = 4
 _MAX_FAILURES: Final = 3
 
 # The sequence numbers of some events: of the first one exclusively, of the last one inclusively.
@@ -42,7 +45,7 @@ class DirectMaterialization:
     ahead : int
         How many ranges are decided at once, beside what the caller does with those before.
     first, largest : int
-        The number of events below which nothing is done here, and about that of the largest range.
+        The number of events below which nothing is done here, and about that of the facts of the largest range.
     chunk : int
         How many events are matched in Python at a time.
     """
@@ -115,11 +118,13 @@ class DirectMaterialization:
         if until - watermark < self._first:
             return None
         async with self._turns, self._database.read() as session:
-            end, count = await EventRepository(session, self._project_id).page_of(
-                self._matcher.names, watermark, until, self._first
-            )
-        self._width = end - watermark
-        return (watermark, watermark + max(self._width // _GROWTH, 1)) if count >= self._first else None
+            events, names = EventRepository(session, self._project_id), self._matcher.names
+            end, count = await events.page_of(names, watermark, until, self._first)
+            if count < self._first:
+                return None
+            begin, _ = await events.page_of(names, watermark, until, 1)  # there may be a gap before
+        self._width = min(end - begin + 1, _WIDEST * self._largest)
+        return watermark, begin - 1 + max(self._width // _GROWTH, 1)
 
     async def _made(self, events: Range) -> MadeFacts:
         started, variants = time.monotonic(), tuple(self._variants)
@@ -141,7 +146,8 @@ class DirectMaterialization:
             self._width = max(self._width, width * _GROWTH)
         elif seconds > _SLOW:
             self._width = width // _GROWTH
-        self._width = max(min(self._width, width * self._largest // max(count, 1)), self._first)
+        most = min(width * self._largest // max(count, 1), _WIDEST * self._largest)
+        self._width = max(min(self._width, most), self._first)
 
     async def _decided(self, events: Range, variants: Sequence[str]) -> tuple[MadeFacts | None, int]:
         """Return the facts of events, and how many of them were left over; no facts where these are too many."""

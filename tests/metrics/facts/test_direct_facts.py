@@ -221,20 +221,42 @@ async def test_database_goes_on_where_it_was_unsure_of_some(service: Service, da
     last = (await stored_events(service, database))[-1][0]
     for tree, count in ((ANY, 90), (parse_filter([{"key": "x", "value": ["yes"]}]), 40)):
         definition = SeriesDefinition((EventSource("a", tree),), "v")
-        ranges = DirectMaterialization(
-            database,
-            service.project_id,
-            SeriesMatcher(definition),
-            asyncio.Semaphore(2),
-            ahead=2,
-            first=2,
-            largest=9,
-            chunk=20,
-        ).ranges(0, last)
-        made = [one async for one in ranges]
+        made = await made_in_ranges(service, database, definition, last)
 
         assert [one.after for one in made] == [0, *(one.until for one in made[:-1])]
         assert (made[-1].until, sum(map(len, made))) == (last, count)
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize("before", [0, 5])
+async def test_ranges_behind_a_gap_are_not_wide(service: Service, database: Database, before: int) -> None:
+    """The statements that read them would take too long, and their facts too much memory."""
+    await store(service, database, *[("a", "{}")] * before, *[("other", "{}")] * 400, *[("a", "{}")] * 200)
+    last = (await stored_events(service, database))[-1][0]
+
+    made = await made_in_ranges(service, database, SeriesDefinition((EventSource("a", ANY),), None), last)
+
+    assert sum(map(len, made)) == before + 200
+    assert max(map(len, made)) <= 4 * LARGEST
+
+
+LARGEST = 9
+
+
+async def made_in_ranges(
+    service: Service, database: Database, definition: SeriesDefinition, until: int
+) -> list[MadeFacts]:
+    materialization = DirectMaterialization(
+        database,
+        service.project_id,
+        SeriesMatcher(definition),
+        asyncio.Semaphore(2),
+        ahead=2,
+        first=2,
+        largest=LARGEST,
+        chunk=20,
+    )
+    return [one async for one in materialization.ranges(0, until)]
 
 
 async def decide(
