@@ -187,6 +187,34 @@ async def test_facts_that_nobody_has_checked_are_counted_once_stored(service: Se
         assert await stored(database) == (COUNT, COUNT)
 
 
+@pytest.mark.parametrize(
+    ("meanwhile", "kept"),
+    [
+        ("UPDATE series SET watermark = {until}", COUNT),
+        ("UPDATE series SET watermark = 0; DELETE FROM fact", 2 * COUNT),
+    ],
+    ids=["another process stores them", "the database loses those before"],
+)
+async def test_facts_of_a_series_that_is_elsewhere_by_then_are_not_counted(
+    service: Service, database: Database, meanwhile: str, kept: int
+) -> None:
+    is_done = False
+
+    def report(last: int, until: int) -> None:
+        nonlocal is_done
+        if last == until > COUNT and not is_done:
+            is_done = True
+            at_once(database, meanwhile.format(until=until))
+
+    await capture_visits(service)
+    materializer = Materializer(database, chunk=3, report=report, direct_from=1, unstored_facts=1_000)
+    await materializer.catch_up(service.project_id, [VISITS])
+    await capture_visits(service)
+    async with materializer.caught_up(service.project_id, [VISITS]) as series:
+        assert series.unstored == {}
+        assert await stored(database) == (kept, kept)
+
+
 async def test_facts_of_a_series_that_was_removed_take_no_room(service: Service, database: Database) -> None:
     await capture_visits(service)
     refused = False
@@ -242,7 +270,7 @@ async def test_facts_are_not_stored_while_others_of_the_series_are_made(service:
     assert len(numbers) == len(set(numbers)) == 6 * COUNT
 
 
-def at_once(database: Database, statement: str) -> None:
-    """Execute a statement between two steps of the event loop."""
+def at_once(database: Database, statements: str) -> None:
+    """Execute statements between two steps of the event loop."""
     with contextlib.closing(sqlite3.connect(str(database.engine.url.database), isolation_level=None)) as connection:
-        connection.execute(statement)
+        connection.executescript(statements)
