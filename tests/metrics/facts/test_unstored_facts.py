@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.own_database, pytest.mark.one_database]
 
 VISITS = SeriesDefinition((EventSource("visit", parse_filter(None)),), "$feature/checkout")
 COUNT = 40
+REFUSAL = "CREATE TRIGGER full BEFORE INSERT ON series_fact BEGIN SELECT RAISE(ABORT, 'disk full'); END"
 
 
 @pytest.fixture(autouse=True)
@@ -149,11 +150,10 @@ async def test_facts_that_the_database_does_not_take_are_made_again(
     service: Service, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     await capture_visits(service)
-    refusal = "CREATE TRIGGER full BEFORE INSERT ON series_fact BEGIN SELECT RAISE(ABORT, 'disk full'); END"
     async with opened(database) as materializer:
         async with materializer.caught_up(service.project_id, [VISITS]) as series, database.write() as session:
             assert len(facts_of(series)) == COUNT
-            await session.execute(text(refusal))
+            await session.execute(text(REFUSAL))
         with pytest.raises(Exception, match="disk full"):
             await materializer.catch_up(service.project_id, [VISITS])
         assert "are made again when they are asked for" in caplog.text
@@ -191,7 +191,7 @@ async def test_facts_that_nobody_has_checked_are_counted_once_stored(service: Se
     ("meanwhile", "kept"),
     [
         ("UPDATE series SET watermark = {until}", COUNT),
-        ("UPDATE series SET watermark = 0; DELETE FROM fact", 2 * COUNT),
+        ("UPDATE series SET watermark = 0; DELETE FROM series_fact", 2 * COUNT),
     ],
     ids=["another process stores them", "the database loses those before"],
 )
@@ -244,7 +244,7 @@ async def test_facts_are_not_stored_while_others_of_the_series_are_made(service:
 
     def report(last: int, _until: int) -> None:
         if is_first_known and not are_further.is_set():
-            at_once(database, "CREATE TRIGGER full BEFORE INSERT ON fact BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+            at_once(database, REFUSAL)
             are_further.set()
 
     is_first_known = False
