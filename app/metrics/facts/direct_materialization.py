@@ -124,7 +124,7 @@ class DirectMaterialization:
                 return None
             begin, _ = await events.page_of(names, watermark, until, 1)  # there may be a gap before
         self._width = min(end - begin + 1, _WIDEST * self._largest)
-        return watermark, begin + self._width // _GROWTH
+        return watermark, begin - 1 + max(self._width // _GROWTH, 1)
 
     async def _made(self, events: Range) -> MadeFacts:
         started, variants = time.monotonic(), tuple(self._variants)

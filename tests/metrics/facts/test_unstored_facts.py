@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.own_database, pytest.mark.one_database]
 
 VISITS = SeriesDefinition((EventSource("visit", parse_filter(None)),), "$feature/checkout")
 COUNT = 40
+REFUSAL = "CREATE TRIGGER full BEFORE INSERT ON series_fact BEGIN SELECT RAISE(ABORT, 'disk full'); END"
 
 
 @pytest.fixture(autouse=True)
@@ -149,11 +150,10 @@ async def test_facts_that_the_database_does_not_take_are_made_again(
     service: Service, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     await capture_visits(service)
-    refusal = "CREATE TRIGGER full BEFORE INSERT ON series_fact BEGIN SELECT RAISE(ABORT, 'disk full'); END"
     async with opened(database) as materializer:
         async with materializer.caught_up(service.project_id, [VISITS]) as series, database.write() as session:
             assert len(facts_of(series)) == COUNT
-            await session.execute(text(refusal))
+            await session.execute(text(REFUSAL))
         with pytest.raises(Exception, match="disk full"):
             await materializer.catch_up(service.project_id, [VISITS])
         assert "are made again when they are asked for" in caplog.text
@@ -187,6 +187,34 @@ async def test_facts_that_nobody_has_checked_are_counted_once_stored(service: Se
         assert await stored(database) == (COUNT, COUNT)
 
 
+@pytest.mark.parametrize(
+    ("meanwhile", "kept"),
+    [
+        ("UPDATE series SET watermark = {until}", COUNT),
+        ("UPDATE series SET watermark = 0; DELETE FROM series_fact", 2 * COUNT),
+    ],
+    ids=["another process stores them", "the database loses those before"],
+)
+async def test_facts_of_a_series_that_is_elsewhere_by_then_are_not_counted(
+    service: Service, database: Database, meanwhile: str, kept: int
+) -> None:
+    is_done = False
+
+    def report(last: int, until: int) -> None:
+        nonlocal is_done
+        if last == until > COUNT and not is_done:
+            is_done = True
+            at_once(database, meanwhile.format(until=until))
+
+    await capture_visits(service)
+    materializer = Materializer(database, chunk=3, report=report, direct_from=1, unstored_facts=1_000)
+    await materializer.catch_up(service.project_id, [VISITS])
+    await capture_visits(service)
+    async with materializer.caught_up(service.project_id, [VISITS]) as series:
+        assert series.unstored == {}
+        assert await stored(database) == (kept, kept)
+
+
 async def test_facts_of_a_series_that_was_removed_take_no_room(service: Service, database: Database) -> None:
     await capture_visits(service)
     refused = False
@@ -216,7 +244,7 @@ async def test_facts_are_not_stored_while_others_of_the_series_are_made(service:
 
     def report(last: int, _until: int) -> None:
         if is_first_known and not are_further.is_set():
-            at_once(database, "CREATE TRIGGER full BEFORE INSERT ON series_fact BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+            at_once(database, REFUSAL)
             are_further.set()
 
     is_first_known = False
@@ -242,7 +270,7 @@ async def test_facts_are_not_stored_while_others_of_the_series_are_made(service:
     assert len(numbers) == len(set(numbers)) == 6 * COUNT
 
 
-def at_once(database: Database, statement: str) -> None:
-    """Execute a statement between two steps of the event loop."""
+def at_once(database: Database, statements: str) -> None:
+    """Execute statements between two steps of the event loop."""
     with contextlib.closing(sqlite3.connect(str(database.engine.url.database), isolation_level=None)) as connection:
-        connection.execute(statement)
+        connection.executescript(statements)
