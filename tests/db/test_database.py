@@ -17,6 +17,7 @@ from app.db.upserts import insert_if_absent, insert_or_update
 from tests.support.service import Service
 
 
+@pytest.mark.own_database  # which goes with its listeners
 async def test_failing_commit_listener_does_not_fail_the_committed_transaction(
     service: Service, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -49,6 +50,7 @@ async def test_failing_commit_listener_does_not_fail_the_committed_transaction(
     assert len(told) > 1
 
 
+@pytest.mark.own_database
 async def test_commit_listeners_ignore_rolled_back_transactions(database: Database) -> None:
     told: list[Mapping[Any, Any]] = []
     database.on_commit(told.append)

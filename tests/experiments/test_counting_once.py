@@ -11,6 +11,7 @@ from app.db.models import Experiment
 from app.experiments.exposures.traffic_split import TrafficSplit, TrafficSplitQueries
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import FactService
+from app.metrics.facts.materializer import Materializer
 from tests.support.service import FUNNEL, TREND, Json, Service, event, exposure, sign_in
 
 pytestmark = pytest.mark.one_database
@@ -44,22 +45,22 @@ async def test_request_counts_every_metric_once_and_as_of_one_moment(
     for variant in ("control", "test"):
         await service.capture(exposure("ann", variant), event("$pageview", "ann", variant=variant))
     calls: Counter[str] = Counter()
-    count, catch_up, split = FactService.counts_or_refusals, FactService.catch_up, TrafficSplitQueries.split
+    count, catch_up, split = FactService.counts_or_refusals, Materializer.caught_up, TrafficSplitQueries.split
 
     async def note_count(self: FactService, metrics: Sequence[FactQuery[Any]], **options: Any) -> Any:
         calls.update(metric.digest for metric in metrics)
         return await count(self, metrics, **options)
 
-    async def note_catch_up(self: FactService, *metrics: Any) -> Any:
+    def note_catch_up(self: Materializer, *series: Any) -> Any:
         calls["moments"] += 1
-        return await catch_up(self, *metrics)
+        return catch_up(self, *series)
 
     async def note_split(self: TrafficSplitQueries, experiment: Experiment) -> TrafficSplit:
         calls["split"] += 1
         return await split(self, experiment)
 
     monkeypatch.setattr(FactService, "counts_or_refusals", note_count)
-    monkeypatch.setattr(FactService, "catch_up", note_catch_up)
+    monkeypatch.setattr(Materializer, "caught_up", note_catch_up)
     monkeypatch.setattr(TrafficSplitQueries, "split", note_split)
     response = await read(service, f"/experiments/{experiment['id']}/")
 

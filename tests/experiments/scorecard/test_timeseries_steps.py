@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -104,10 +105,10 @@ async def test_steps_in_which_no_count_changed_are_not_analyzed_again(
 ) -> None:
     calls = 0
 
-    def analyze(metrics: Sequence[Sequence[MetricVariant]], config: AnalysisConfig) -> list[Analysis]:
+    def analyze(metrics: Sequence[Sequence[MetricVariant]], config: AnalysisConfig, **options: Any) -> list[Analysis]:
         nonlocal calls
         calls += 1
-        return analyze_metrics(metrics, config)
+        return analyze_metrics(metrics, config, **options)
 
     monkeypatch.setattr(counting, "analyze_metrics", analyze)
     experiment = await service.create_experiment()
