@@ -50,7 +50,6 @@ async def test_failing_commit_listener_does_not_fail_the_committed_transaction(
     assert len(told) > 1
 
 
-@pytest.mark.own_database
 async def test_commit_listeners_ignore_rolled_back_transactions(database: Database) -> None:
     told: list[Mapping[Any, Any]] = []
     database.on_commit(told.append)
