@@ -127,7 +127,7 @@ class DirectMaterialization:
         return watermark, begin - 1 + max(self._width // _GROWTH, 1)
 
     async def _made(self, events: Range) -> MadeFacts:
-        started, variants = time.monotonic(), tuple(self._variants)
+        variants = tuple(self._variants)
         try:
             made, left_over = await self._decided(events, variants)
         except DATABASE_ERRORS as error:
@@ -137,11 +137,10 @@ class DirectMaterialization:
             made = await self._matched(events)
         if left_over > max(len(made) // 2, self._first) and set(made.variants) <= set(variants):
             self._pays = False  # with variants that are new, the next ranges may be decided
-        self._adapt(events[1] - events[0], len(made), time.monotonic() - started)
         return made
 
     def _adapt(self, width: int, count: int, seconds: float) -> None:
-        """Choose the width of the next ranges by the time that one took, and by the number of its facts."""
+        """Choose the width of the next ranges by the time that one took, and by the number of facts in it."""
         if seconds < _QUICK:
             self._width = max(self._width, width * _GROWTH)
         elif seconds > _SLOW:
@@ -152,10 +151,12 @@ class DirectMaterialization:
     async def _decided(self, events: Range, variants: Sequence[str]) -> tuple[MadeFacts | None, int]:
         """Return the facts of events, and how many of them were left over; no facts where these are too many."""
         async with self._turns, self._database.read() as session:
-            direct = DirectFactRepository(session, self._project_id)
+            started, direct = time.monotonic(), DirectFactRepository(session, self._project_id)
             decided = await direct.decide(self._definition, variants, *events, carefully=self._carefully)
             count = len(decided.unsure)
             left_over = await direct.left_over(decided.unsure) if count <= self._chunk else ()
+        found = len(decided.columns["sequence"]) + count
+        self._adapt(events[1] - events[0], found, time.monotonic() - started)
         if len(left_over) < count:
             return None, count
         made = await asyncio.to_thread(self._with_matches, decided.columns, variants, left_over, events)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
 from app.db.database import Database
-from app.db.errors import DATABASE_ERRORS, describe
+from app.db.errors import describe
 from app.metrics.facts.columns import Column, FactColumns, concatenate
 from app.metrics.facts.made_facts import MadeFacts
 from app.metrics.facts.repository import FactRepository
@@ -136,7 +136,7 @@ class UnstoredFacts:
                     await store_made(self._database, series.project_id, series.series_id, series.digest, part)
         except SeriesGone:  # removed as unused
             pass
-        except DATABASE_ERRORS as error:
+        except Exception as error:  # for those who wait
             logger.warning(
                 "project %d: facts could not be stored, and are made again when they are asked for: %s",
                 series.project_id,
