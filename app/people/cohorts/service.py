@@ -257,9 +257,12 @@ class CohortService:
     ) -> dict[int, Members]:
         reader = PropertyReader(matcher.keys)
         listed_in: defaultdict[int, list[int]] = defaultdict(list)
+        slices = TimeSlices()
         for cohort_id, persons in lists.items():
             for person_id in persons.tolist():
                 listed_in[person_id].append(cohort_id)
+                if slices.are_over():
+                    await slices.pause()
         found: dict[int, list[int]] = {cohort_id: [] for cohort_id in dynamic}
         async for person_id, properties in self._persons.iter_properties():
             inside = matcher.cohorts_of(reader.read(properties), listed_in.get(person_id, ()))
