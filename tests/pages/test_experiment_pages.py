@@ -134,6 +134,7 @@ async def test_verdict_of_2022_is_not_taken_for_one_by_the_goal(service: Service
 
     text = (await visitor.look(experiment)).text
 
+    assert re.search(r"Target metric: [^.]+ less is better", text)
     assert re.search(r"Probability of being best .* test 400 40 .* over 99\.99% over 99\.99% yes", text)
     _, old = text.split("The verdict by the rule of 2022")
     assert re.search(r"Probability of being highest control over 99\.99% test under 0\.01%", old)
