@@ -23,7 +23,7 @@ from app.settings import Settings
 logger = logging.getLogger("abacus")
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_NOT_FOUND_IN_TIME = "The search was not done in time. Searches take turns: please try again."
+_NOT_DONE_IN_TIME = "The search was not done in time. Searches take turns: please try again."
 
 
 def get_database(request: Request) -> Database:
@@ -88,7 +88,7 @@ async def search_slot(request: Request, project_id: int) -> AsyncIterator[None]:
         async with time_limit(request), get_database(request).search_slots.slot(project_id):
             yield
     except StillCounting as refusal:  # nothing of a search is kept, and none goes on
-        raise Unavailable(_NOT_FOUND_IN_TIME, retry_after=refusal.retry_after) from refusal
+        raise Unavailable(_NOT_DONE_IN_TIME, retry_after=refusal.retry_after) from refusal
 
 
 async def limit_time(request: Request) -> AsyncIterator[None]:
