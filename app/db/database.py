@@ -55,8 +55,9 @@ class Database:
         )
         self._listeners: list[CommitListener] = []
         # An aggregation takes a slot and at most one connection of each pool. So two connections of each are left for
-        # capture, flags and changes, however many aggregations run: one while facts are stored that were counted
-        # already, which takes one connection at a time. Projects share the slots fairly.
+        # capture, flags and changes, however many aggregations run. What takes one of them beside these runs one or two
+        # at a time: facts that are stored after they were counted, searches, and batches of uploaded files. Projects
+        # share the slots fairly.
         slots = max(1, settings.database_pool_size - 2)
         self.aggregation_slots = FairSlots(slots)
         self.background_slots = asyncio.Semaphore(max(1, slots - 1))

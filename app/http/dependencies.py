@@ -13,7 +13,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.common.errors import StillCounting
+from app.common.errors import StillCounting, Unavailable
 from app.common.ids import read_id
 from app.common.progress import Progress
 from app.db.database import Database
@@ -23,6 +23,7 @@ from app.settings import Settings
 logger = logging.getLogger("abacus")
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_NOT_DONE_IN_TIME = "The search was not done in time. Searches take turns: please try again."
 
 
 def get_database(request: Request) -> Database:
@@ -83,8 +84,11 @@ async def search_slot(request: Request, project_id: int) -> AsyncIterator[None]:
 
     The time limit of results includes the time to wait for it.
     """
-    async with time_limit(request), get_database(request).search_slots.slot(project_id):
-        yield
+    try:
+        async with time_limit(request), get_database(request).search_slots.slot(project_id):
+            yield
+    except StillCounting as refusal:  # nothing of a search is kept, and none goes on
+        raise Unavailable(_NOT_DONE_IN_TIME, retry_after=refusal.retry_after) from refusal
 
 
 async def limit_time(request: Request) -> AsyncIterator[None]:

@@ -101,8 +101,8 @@ class HealthMonitor:
         return True
 
     def _report(self, problem: str) -> None:
-        """Log why the process is not ready, and that it is again: once, because probes come every second."""
-        if bool(problem) != bool(self._problem):
+        """Log why the process is not ready, and that it is again: each once, because probes come every second."""
+        if problem != self._problem:
             logger.log(
                 logging.WARNING if problem else logging.INFO, "probe: %s", problem or "the database is ready again"
             )

@@ -26,6 +26,7 @@ logger = logging.getLogger("abacus")
 APPLICATION = "app.main:create_app"
 
 _RETRY_SECONDS = 1.0
+_RETRY_SECONDS_BESIDE_A_NEWER_SCHEMA = 60.0  # an attempt takes a connection and a lock, and that is not over soon
 _OTHER_FILES = 500  # beside connections of clients: of the database, of metrics, of the interpreter
 # A worker that does not answer for this many seconds is replaced. With uvicorn's default of 5, a machine that is busy
 # while workers start would kill them again and again.
@@ -119,6 +120,7 @@ async def migrate_when_possible(settings: Settings) -> None:
             await asyncio.to_thread(migrations.upgrade, settings)
         except Exception as error:  # giving up would leave a process that is never ready
             logger.warning("migration failed, retrying: %s: %s", type(error).__name__, str(error).partition("\n")[0])
-            await asyncio.sleep(_RETRY_SECONDS)
+            is_too_new = isinstance(error, migrations.SchemaTooNew)
+            await asyncio.sleep(_RETRY_SECONDS_BESIDE_A_NEWER_SCHEMA if is_too_new else _RETRY_SECONDS)
         else:
             return

@@ -127,6 +127,20 @@ async def test_fewer_are_called_best_where_less_is_better(service: Service, visi
     assert re.search(r"control 400 90 .* baseline under 0\.01% test 400 0 .* over 99\.99% over 99\.99% yes", refunds)
 
 
+async def test_verdict_of_2022_is_not_taken_for_one_by_the_goal(service: Service, visitor: Visitor) -> None:
+    experiment = await service.create_experiment(decision_criteria={"goal": "decrease"})
+    views = [*viewed(400, 120, "control"), *viewed(400, 40, "test")]
+    await send(service, [*shown(400, "control"), *shown(400, "test"), *views])
+
+    text = (await visitor.look(experiment)).text
+
+    assert re.search(r"Target metric: [^.]+ less is better", text)
+    assert re.search(r"Probability of being best .* test 400 40 .* over 99\.99% over 99\.99% yes", text)
+    _, old = text.split("The verdict by the rule of 2022")
+    assert re.search(r"Probability of being highest control over 99\.99% test under 0\.01%", old)
+    assert "The rule of 2022 in results, for which more is better, does not call the difference significant" in text
+
+
 async def test_page_of_an_experiment_ahead_says_when_it_starts_and_what_is_wrong(
     service: Service, visitor: Visitor
 ) -> None:

@@ -17,6 +17,15 @@ async def explore(visitor: Visitor, experiment: Any, **query: str) -> Page:
     return Page(await visitor.browser.get(f"{visitor.path(experiment)}explore/", params=query))
 
 
+async def test_better_is_less_where_the_page_says_so(service: Service, visitor: Visitor) -> None:
+    experiment = await clear_win(service, decision_criteria={"goal": "decrease"})
+
+    text = (await explore(visitor, experiment)).text
+
+    assert "less is better" in text
+    assert re.search(r"test 400 30\.0% .* under 0\.01% yes", text)
+
+
 async def test_chosen_baseline_level_and_difference_are_those_of_the_analysis(
     service: Service, visitor: Visitor
 ) -> None:

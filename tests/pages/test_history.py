@@ -50,7 +50,9 @@ async def test_snapshot_from_before_goals_counted_says_whose_probability_it_show
     experiment = await clear_win(service, secondary_metrics=[fewer])
     taken = await visitor.browser.post(f"{visitor.path(experiment)}history/")
     address = taken.headers["Location"]
-    assert "being highest" not in Page(await visitor.browser.get(address)).text
+    shown_as_taken = Page(await visitor.browser.get(address)).text
+    assert "Refunds less is better" in shown_as_taken
+    assert "being highest" not in shown_as_taken
 
     async with database.write() as session:
         snapshot = (await session.scalars(select(Snapshot).where(Snapshot.experiment_id == experiment["id"]))).one()

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from app.db.database import Database
 from app.events.history import EventHistory
@@ -44,6 +45,20 @@ async def test_searches_take_turns(service: Service, database: Database, monkeyp
 
     assert [answer.status_code for answer in answers] == [200] * 16
     assert most == 1
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize("name", ["events", "persons"])
+async def test_search_that_waits_too_long_for_its_turn_says_so(
+    service: Service, application: FastAPI, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    state = application.state
+    monkeypatch.setattr(state, "settings", state.settings.model_copy(update={"results_timeout": 0.05}))
+    async with state.database.search_slots.slot("another project"):
+        refused = await service.get(f"/{name}/", properties=json.dumps([{"key": "plan", "value": "pro"}]))
+
+    assert refused.status_code == 503
+    assert refused.json()["detail"] == "The search was not done in time. Searches take turns: please try again."
 
 
 @pytest.mark.one_database

@@ -7,7 +7,10 @@ from pydantic import ConfigDict, Field, JsonValue
 from app.experiments.results.examples import FUNNEL_RESULTS_EXAMPLE, TREND_RESULTS_EXAMPLE
 from app.http.schemas import ResponseBody
 
-_PROBABILITY = "Probability that the variant is the best of all. Exact: the same counts give the same digits."
+_PROBABILITY = (
+    "Probability that the variant has the highest rate of all, whatever the `goal`. Exact: the same counts give the "
+    "same digits."
+)
 _PROBABILITY_OF_TREND = f"{_PROBABILITY} The same for all variants where the code is `not_comparable`."
 _SIGNIFICANT = "Whether `significance_code` is `significant`."
 _CODE = (

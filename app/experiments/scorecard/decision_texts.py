@@ -62,9 +62,10 @@ def _explain_difference(analysis: Analysis, results: FunnelResultsRead | TrendRe
     is_significant = any(one.is_significant for one in decided)
     if results is None or results.significance_code == _WITHOUT_VERDICT or results.significant == is_significant:
         return ""
+    rule = "The rule of 2022 in `results`" + (", for which more is better," if analysis.goal == "decrease" else "")
     if not results.significant:
         why = _WHY_NOT.get(results.significance_code, "its last check failed").format(unit=unit)
-        return f"The rule of 2022 in `results` does not call the difference significant: {why}."
+        return f"{rule} does not call the difference significant: {why}."
     adjusted = [one.adjusted for one in decided if one.adjusted is not None]
     evidence = f" ({format_p_value(min(adjusted))})" if adjusted else ""
     basis = (
@@ -72,10 +73,7 @@ def _explain_difference(analysis: Analysis, results: FunnelResultsRead | TrendRe
         if analysis.config.is_sequential
         else f"{analysis.config.method}{evidence}, asks for more evidence"
     )
-    return (
-        "The rule of 2022 in `results` calls the difference significant, for one look at the end; the rule that "
-        f"decides here, {basis}."
-    )
+    return f"{rule} calls the difference significant, for one look at the end; the rule that decides here, {basis}."
 
 
 def write_rule(config: AnalysisConfig, test_variants: int) -> DecisionRuleRead:

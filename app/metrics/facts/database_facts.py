@@ -15,7 +15,7 @@ from app.metrics.facts.series_facts import SeriesFacts
 
 
 class DatabaseFacts:
-    """The table ``fact``: facts, and the watermarks that say how far they reach, are stored in one transaction."""
+    """The table ``series_fact``: facts, and the watermarks that say how far they reach, stored in one transaction."""
 
     is_beside_events: Final = True
 

@@ -78,11 +78,13 @@ class ErasureService:
         conditions = await self._maintenance.conditions_on_persons(experiments)
         await compile_patterns(conditions.values())
         erased = 0
-        for some in chunks(found, PERSONS_AT_A_TIME):
-            erased += await self._erase(some, conditions, user, removes_events=removes_events)
-        if removes_events:
-            await self.remove_events(limits.ERASURE_SECONDS.value)
-        self._database.forget_statements()  # which found the persons by their texts
+        try:
+            for some in chunks(found, PERSONS_AT_A_TIME):
+                erased += await self._erase(some, conditions, user, removes_events=removes_events)
+            if removes_events:
+                await self.remove_events(limits.ERASURE_SECONDS.value)
+        finally:  # some are erased also where the rest failed
+            self._database.forget_statements()  # which found the persons by their texts
         return erased
 
     async def _erase(

@@ -230,6 +230,30 @@ async def test_process_remembers_no_text_of_an_erased_person(service: Service) -
     assert objects_with(re.compile("7c3e[-]robin|2001:db8[:]:7c3e")) == []  # which is not found itself
 
 
+@pytest.mark.one_database
+async def test_erasure_that_fails_half_way_forgets_the_persons_that_it_erased(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.capture(event("visit", "ann"))
+    [person] = (await service.read("/persons/"))["results"]
+    forget, forgotten = Database.forget_statements, 0
+
+    async def fail(*_arguments: object) -> None:
+        raise ConnectionResetError
+
+    def note(database: Database) -> None:
+        nonlocal forgotten
+        forgotten += 1
+        forget(database)
+
+    monkeypatch.setattr(erasure.ErasureService, "remove_events", fail)
+    monkeypatch.setattr(Database, "forget_statements", note)
+    refused = await service.delete(f"/persons/{person['id']}/?delete_events=true")
+
+    assert (refused.status_code, forgotten) == (503, 1)
+    assert (await service.read("/persons/"))["results"] == []
+
+
 def objects_with(pattern: re.Pattern[str]) -> list[str]:
     """Return the objects of this process that hold a text of a pattern."""
     gc.unfreeze()

@@ -1,6 +1,8 @@
 """SQLite is locked, full or read-only: clients are told when to retry, and it recovers."""
 
+import asyncio
 import contextlib
+import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from sqlalchemy import event as listening
 
 from app.db import migrations
 from app.db.migrations import SchemaTooNew
+from app.operations import probes, server
 from tests.conftest import in_a_thread, new_service, settings_for
 from tests.operations.outages.applications import NOT_STORED, Stopwatch, is_refused, running, serving
 from tests.support.service import Service, event, exposure
@@ -146,3 +149,45 @@ async def test_schema_that_a_newer_version_has_changed_is_refused(path: Path) ->
         ready = await service.client.get("/_readyz")
     assert (results.status_code, results.json()["code"]) == (503, "service_unavailable")
     assert (ready.status_code, ready.json()["sqlite_migrations_uptodate"]) == (503, False)
+
+
+async def test_each_reason_for_which_a_process_is_not_ready_is_logged_once(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "abacus")
+    monkeypatch.setattr(probes, "_FRESH_SECONDS", 0)
+    changes = (
+        "UPDATE alembic_version SET version_num = '0001'",
+        "ALTER TABLE series_fact RENAME TO other",
+        "UPDATE alembic_version SET version_num = 'fromthefuture'",
+        "ALTER TABLE other RENAME TO series_fact",
+    )
+    async with running(f"sqlite:///{path}") as (client, _):
+        for change in changes:
+            with contextlib.closing(sqlite3.connect(path)) as other, other:
+                other.execute(change)
+            for _ in range(2):
+                await client.get("/_readyz")
+
+    logged = [one.getMessage() for one in caplog.records if one.getMessage().startswith("probe: ")]
+    too_new = str(SchemaTooNew(["series_fact"]))
+    expected = ["the schema is not migrated", too_new, "the database is ready again"]
+    assert logged == [f"probe: {reason}" for reason in expected]
+
+
+async def test_migration_beside_a_newer_schema_is_not_tried_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    def refuse(_settings: object) -> None:
+        raise SchemaTooNew(["series_fact"])
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(migrations, "upgrade", refuse)
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    with pytest.raises(asyncio.CancelledError):
+        await server.migrate_when_possible(settings_for("sqlite:///unused.db"))
+
+    assert pauses == [60]
