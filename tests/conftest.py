@@ -50,7 +50,8 @@ hypothesis.settings.load_profile("ci" if os.environ.get(EVERYTHING) else "dev")
 share_compiled_statements()
 # What is made while tests are collected stays: to look for garbage in it takes seconds of every worker.
 gc.disable()
-# It stays left out: hundreds of applications are opened and closed, and each would have it looked through again.
+# It stays left out: hundreds of applications are opened and closed, and each would have it looked through again. The
+# application is given another function than its own, which is what mypy objects to.
 main.only_new_objects = contextlib.nullcontext  # type: ignore[attr-defined, assignment]
 
 SERVER_OF_ALL = pytest.StashKey[PostgresServer]()

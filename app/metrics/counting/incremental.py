@@ -8,6 +8,7 @@ events and merges alike, and costs time in proportion to what is new, beside rea
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
@@ -165,12 +166,8 @@ class MetricCounter(Generic[CountsT]):
         self, definition: SeriesDefinition, padding: int, columns: Set[Column] = WITHOUT_VALUES
     ) -> FactColumns:
         """Return the facts of a series from the start of the window on, with merges of persons applied."""
-
-        async def read(variants: Sequence[str], columns: Set[Column], since: int) -> FactColumns:
-            return await self._since(definition, variants, columns, since)
-
         asked = with_values(columns, [definition])
-        since = self._window.since - padding
+        since, read = self._window.since - padding, functools.partial(self._since, definition)
         found = await self._reads.since(definition, self.metric.variants, asked, since, read)
         if definition.actor_property is not None or "actor" not in columns:
             return found

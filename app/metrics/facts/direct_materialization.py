@@ -23,8 +23,8 @@ logger = logging.getLogger("abacus")
 _QUICK: Final = 0.6
 _SLOW: Final = 2.5
 _GROWTH: Final = 4
-# Behind a gap, as of the events of other projects, all events of a range may be facts: it spans at most so many times
-# the number of facts that are wanted.
+# A range spans at most so many times as many sequence numbers as it should have facts: where events of other projects
+# come first, every later event may be one.
 _WIDEST: Final = 4
 _MAX_FAILURES: Final = 3
 

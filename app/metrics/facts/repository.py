@@ -46,8 +46,8 @@ from app.metrics.facts.stored_series import SeriesGone
 _RETIRED = "retired "  # prefix of the digest of a retired series, until its facts are removed
 FACT_COLUMNS = ("series_id", "sequence", "person_id", "time", "value", "variant")
 _ROWS_AT_A_TIME = 10_000  # PostgreSQL's driver encodes them in about 20 ms, without a pause
-# The facts of so many events are stored in bulk in any case. No index needs to find them: a count adds fewer new facts
-# than these (``MAX_DELTA``), and of more it counts all facts again.
+# The facts of so many events are stored in bulk, whatever comes before. No index needs to find them: a count adds fewer
+# new facts than these (``MAX_DELTA``), and of more it counts all facts again.
 BULK = 20_000
 # Facts of fewer are, too, where they follow others in bulk, as in a new series, and the events before are at most so
 # many times as many: a count then reads all facts of the series to find them, each at a tenth of what making one takes.

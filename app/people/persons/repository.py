@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.common.limits import PERSON_PROPERTY_BYTES
-from app.common.time_slices import TimeSlices
+from app.common.time_slices import TimeSlices, in_slices
 from app.db.advisory_locks import ProjectLock, lock_project
 from app.db.bulk import chunks, insert_rows, read_columns, table_of
 from app.db.compiled_queries import fetch_within, is_among
@@ -349,21 +349,18 @@ class PersonRepository:
             found += (await self._session.scalars(query)).all()
         return found
 
-    async def properties(self, among: Sequence[int] | None = None) -> AsyncIterator[tuple[int, str]]:
-        """Yield the id and the properties, as JSON text, of every person, or of those who have one of some ids.
+    def properties(self, among: Sequence[int] | None = None) -> AsyncIterator[tuple[int, str]]:
+        """Return the id and the properties, as JSON text, of every person, or of those who have one of some ids."""
+        return in_slices(self._properties(among))
 
-        It pauses between them, so that what is done with each is done in slices.
-        """
+    async def _properties(self, among: Sequence[int] | None) -> AsyncIterator[tuple[int, str]]:
         query = select(Person.id, cast(Person.properties, Text)).where(Person.project_id == self._project_id)
         queries = [query] if among is None else (query.where(Person.id.in_(chunk)) for chunk in chunks(among))
-        slices = TimeSlices()
         for one in queries:
             rows = await self._session.stream(one, execution_options={"max_row_buffer": _PERSONS_AT_A_TIME})
             async for part in rows.partitions(_PERSONS_AT_A_TIME):  # one by one, each row costs a switch of contexts
                 for person_id, document in part:
                     yield person_id, document
-                    if slices.are_over():
-                        await slices.pause()
 
     async def merges(self, after: int = 0) -> MergeLog:
         """Return the entries of the log after a sequence number."""
