@@ -18,8 +18,8 @@ from app.experiments.health.rules import Finding
 from app.experiments.health.service import HealthReport, report_ahead, report_health
 from app.experiments.lifecycle import Status
 from app.experiments.phases.checklist import ChecklistItem, LaunchChecklist
-from app.experiments.scorecard.counting import metrics_of
 from app.experiments.scorecard.decision_criteria import MetricRole
+from app.experiments.scorecard.experiment_metrics import metrics_of
 from app.experiments.scorecard.metric_wording import MetricDescriber
 from app.experiments.scorecard.schemas import DecisionRead
 from app.experiments.scorecard.service import Overview, decide_ahead, summarize_experiment

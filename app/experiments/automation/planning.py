@@ -9,7 +9,7 @@ from app.common.timestamps import write_moment
 from app.db.models import Experiment
 from app.experiments.automation.actions import actions_of
 from app.experiments.automation.schemas import CircuitBreaker, SchedulingConfig, read_breakers, read_schedule
-from app.experiments.scorecard.counting import ExperimentMetric, metrics_of
+from app.experiments.scorecard.experiment_metrics import ExperimentMetric, metrics_of
 from app.flags.filters import JsonDict
 
 _OF_THE_SCHEDULE: Final = ("start_refused", "ramped", "ramp_stopped")

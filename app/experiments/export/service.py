@@ -7,7 +7,7 @@ from app.experiments.export.tables import Table, exposure_rows, participant_row,
 from app.experiments.exposures.counting import ExposureService
 from app.experiments.exposures.responses import write_exposures
 from app.experiments.participants.service import ParticipantService
-from app.experiments.scorecard.counting import ExperimentMetric, metrics_of, require_metric
+from app.experiments.scorecard.experiment_metrics import ExperimentMetric, metrics_of, require_metric
 from app.experiments.scorecard.service import ScorecardService
 from app.experiments.scorecard.steps import StepInterval
 from app.http.files import Row

@@ -8,7 +8,7 @@ from app.common.timestamps import from_microseconds, write_moment
 from app.db.models import Experiment
 from app.experiments.exposures.schemas import ExposuresRead
 from app.experiments.participants.service import Participant
-from app.experiments.scorecard.counting import ExperimentMetric
+from app.experiments.scorecard.experiment_metrics import ExperimentMetric
 from app.experiments.scorecard.schemas import MetricAnalysisRead, TimeseriesRead
 from app.http.files import Row
 

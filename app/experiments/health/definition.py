@@ -11,7 +11,7 @@ from app.common.time_slices import TimeSlices
 from app.db.models import Experiment
 from app.experiments.automation.schemas import read_schedule
 from app.experiments.compared_variants import find_exclusion_problem
-from app.experiments.scorecard.counting import PRIMARY, ExperimentMetric, metrics_of
+from app.experiments.scorecard.experiment_metrics import PRIMARY, ExperimentMetric, metrics_of
 from app.experiments.scorecard.metric_settings import unknown_settings
 from app.flags.filters import is_multivariate, variant_keys
 from app.flags.interventions import rollout_of

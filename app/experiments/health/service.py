@@ -31,7 +31,8 @@ from app.experiments.health.rules import (
 )
 from app.experiments.results.health_summary import Status
 from app.experiments.results.target import CountedTarget, MetricEvidence
-from app.experiments.scorecard.counting import NEEDED_METRICS, PRIMARY, CountedMetric, Scorecard, metrics_of
+from app.experiments.scorecard.counting import NEEDED_METRICS, CountedMetric, Scorecard
+from app.experiments.scorecard.experiment_metrics import PRIMARY, metrics_of
 from app.experiments.scorecard.progress import Progress
 from app.experiments.scorecard.service import estimate_progress, find_bias
 from app.experiments.sharing import SharedCounts

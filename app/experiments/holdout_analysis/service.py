@@ -17,7 +17,8 @@ from app.experiments.holdout_analysis.schemas import HoldoutAnalysisRead, Holdou
 from app.experiments.holdouts.service import percentage_of
 from app.experiments.repository import ExperimentRepository
 from app.experiments.saved_metrics.repository import SavedMetricRepository
-from app.experiments.scorecard.counting import ExperimentMetric, PlannedMetric, metrics_of, typed_metrics
+from app.experiments.scorecard.counting import PlannedMetric
+from app.experiments.scorecard.experiment_metrics import ExperimentMetric, metrics_of, typed_metrics
 from app.experiments.scorecard.service import show_metric
 from app.experiments.sharing import SharedCounts
 from app.flags.filters import group_type_index_of

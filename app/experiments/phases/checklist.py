@@ -17,7 +17,7 @@ from app.experiments.health.definition import DefinitionChecker, find_flag_probl
 from app.experiments.lifecycle import describe_empty_window
 from app.experiments.loading import load_experiment
 from app.experiments.repository import ExperimentRepository
-from app.experiments.scorecard.counting import metrics_of
+from app.experiments.scorecard.experiment_metrics import metrics_of
 from app.flags.filters import groups_of
 from app.flags.holdouts import read_holdout
 from app.metrics.queries.scope import EXPOSURE_EVENTS

@@ -15,14 +15,8 @@ from app.db.database import Database
 from app.db.models import Experiment
 from app.experiments.exposures.counting import ExposurePlan, ExposurePlanner
 from app.experiments.scorecard.breakdown_schemas import BreakdownRead, BreakdownValueRead
-from app.experiments.scorecard.counting import (
-    CountedMetric,
-    ExperimentMetric,
-    ScorecardCounter,
-    broken_down,
-    metrics_of,
-    require_metric,
-)
+from app.experiments.scorecard.counting import CountedMetric, ScorecardCounter, broken_down
+from app.experiments.scorecard.experiment_metrics import ExperimentMetric, metrics_of, require_metric
 from app.experiments.scorecard.schemas import ExperimentStatsConfig, ScorecardRead
 from app.experiments.sharing import SharedCounts
 from app.metrics.aggregation.breakdown import BreakdownCounts

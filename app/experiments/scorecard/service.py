@@ -16,16 +16,11 @@ from app.experiments.compared_variants import compared_variants
 from app.experiments.exposures.lost_variants import describe_lost_variants, require_variants
 from app.experiments.exposures.schemas import DateRangeRead
 from app.experiments.results.schemas import FunnelResultsRead, TrendResultsRead
-from app.experiments.scorecard.counting import (
-    PRIMARY,
-    CountedMetric,
-    Scorecard,
-    ScorecardCounter,
-    require_metric,
-)
+from app.experiments.scorecard.counting import CountedMetric, Scorecard, ScorecardCounter
 from app.experiments.scorecard.decision import Decision, decide
 from app.experiments.scorecard.decision_criteria import Criteria
 from app.experiments.scorecard.decision_texts import cautious_config, summarize, write_rule
+from app.experiments.scorecard.experiment_metrics import PRIMARY, require_metric
 from app.experiments.scorecard.metric_details import details_of
 from app.experiments.scorecard.progress import Progress, measure_progress
 from app.experiments.scorecard.schemas import (

@@ -11,7 +11,8 @@ from app.common.errors import ValidationFailed
 from app.common.time_slices import TimeSlices
 from app.db.errors import is_statement_timeout, is_transient_database_error
 from app.db.models import Experiment
-from app.experiments.scorecard.counting import ScorecardCounter, metrics_of
+from app.experiments.scorecard.counting import ScorecardCounter
+from app.experiments.scorecard.experiment_metrics import metrics_of
 from app.metrics.counting.fact_query import FactQuery
 from app.metrics.counting.service import EventsRemoved, FactService
 from app.metrics.facts.catching_up import Unfinished

@@ -9,8 +9,8 @@ from app.common.errors import ValidationFailed
 from app.common.timestamps import write_moment
 from app.db.models import Experiment, SavedMetric
 from app.experiments.documents import GROUP_TYPE
-from app.experiments.scorecard.counting import PRIMARY
 from app.experiments.scorecard.decision_criteria import DEFAULT_EFFECT, DEFAULT_RUNTIME
+from app.experiments.scorecard.experiment_metrics import PRIMARY
 from app.flags.filters import PLANNED_VARIANTS, variant_keys
 from app.metrics.queries.parsing import define_target
 from app.pages.editing.conditions import read_condition

@@ -12,8 +12,8 @@ from app.experiments.compared_variants import compared_variants
 from app.experiments.scorecard.breakdown_request import AskedBreakdown
 from app.experiments.scorecard.breakdown_schemas import BreakdownRead
 from app.experiments.scorecard.breakdowns import BreakdownService
-from app.experiments.scorecard.counting import metrics_of
 from app.experiments.scorecard.dependencies import build_breakdowns, build_scorecards
+from app.experiments.scorecard.experiment_metrics import metrics_of
 from app.experiments.scorecard.schemas import MetricAnalysisRead
 from app.flags.filters import group_type_index_of, variant_keys
 from app.http.dependencies import get_database

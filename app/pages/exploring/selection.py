@@ -8,7 +8,7 @@ from app.common.errors import ValidationFailed
 from app.db.models import Experiment
 from app.experiments.compared_variants import baseline_of, compared_variants
 from app.experiments.scorecard.breakdown_request import AskedBreakdown, read_breakdown
-from app.experiments.scorecard.counting import metrics_of
+from app.experiments.scorecard.experiment_metrics import metrics_of
 from app.flags.filters import variant_keys
 
 LEVELS: Final = ("80", "90", "95", "99")
