@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from sqlalchemy import func, select, text
@@ -87,15 +87,15 @@ async def test_facts_beyond_the_room_are_stored_first(service: Service, database
         assert await stored(database) == (COUNT, COUNT)
 
 
-async def test_what_was_made_for_nobody_is_not_made_again(service: Service, database: Database) -> None:
-    """The one who asked goes away: the next one goes on from there."""
-    await capture_visits(service)
-    reached: list[int] = []
+async def asked_in_vain(
+    service: Service, database: Database, reached: list[int], leaves: Callable[[int], bool]
+) -> Materializer:
+    """Return a process in which the one who asked went away while facts were made, as far as was reached."""
     asking: asyncio.Task[None] | None = None
 
-    def report(last: int, _until: int) -> None:
+    def report(last: int, until: int) -> None:
         reached.append(last)
-        if len(reached) == 3 and asking is not None:
+        if leaves(until) and asking is not None:
             asking.cancel()
 
     materializer = Materializer(database, chunk=3, report=report, direct_from=1, unstored_facts=1_000)
@@ -106,9 +106,17 @@ async def test_what_was_made_for_nobody_is_not_made_again(service: Service, data
 
     asking = asyncio.create_task(ask())
     await asyncio.wait([asking])
+    assert asking.cancelled()
+    return materializer
+
+
+async def test_what_was_made_for_nobody_is_not_made_again(service: Service, database: Database) -> None:
+    """The one who asked goes away: the next one goes on from there."""
+    await capture_visits(service)
+    reached: list[int] = []
+    materializer = await asked_in_vain(service, database, reached, lambda _: len(reached) == 3)
     await materializer.catch_up(service.project_id, [VISITS])
 
-    assert asking.cancelled()
     assert reached == sorted(set(reached))
     assert await stored(database) == (COUNT, COUNT)
 
@@ -171,20 +179,8 @@ async def test_facts_that_the_database_does_not_take_are_made_again(
 async def test_facts_that_nobody_has_checked_are_counted_once_stored(service: Service, database: Database) -> None:
     """Another process may have stored facts, and removed their events, while these were made for one who left."""
     await capture_visits(service)
-    asking: asyncio.Task[None] | None = None
-
-    def report(last: int, until: int) -> None:
-        if last == until and asking is not None:
-            asking.cancel()
-
-    materializer = Materializer(database, chunk=3, report=report, direct_from=1, unstored_facts=1_000)
-
-    async def ask() -> None:
-        async with materializer.caught_up(service.project_id, [VISITS]):
-            raise AssertionError("it was not cancelled")
-
-    asking = asyncio.create_task(ask())
-    await asyncio.wait([asking])
+    reached: list[int] = []
+    materializer = await asked_in_vain(service, database, reached, lambda until: reached[-1] == until)
     async with materializer.caught_up(service.project_id, [VISITS]) as series:
         assert series.unstored == {}
         assert await stored(database) == (COUNT, COUNT)
