@@ -4,7 +4,7 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import parse_qsl, urlencode
 
 from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, model_validator
@@ -84,11 +84,11 @@ def _read_clickhouse_url(text: str | None) -> str | None:
     return text
 
 
-_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+HOST: Final = r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]"  # a name, or an address of IPv6
 
 
 def _read_host(text: str) -> str:
-    if _HOST.fullmatch(text) is None:
+    if re.fullmatch(HOST, text) is None:
         raise ValueError("a host looks like example.com or [::1], without a scheme, a port or a wildcard")
     return text
 

@@ -14,13 +14,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.common.errors import InvalidHost
 from app.http.exception_handlers import respond
+from app.settings import HOST
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Sent: TypeAlias = Mapping[bytes, list[str]]  # the lines of each header
 
 _PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
-_HOST: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_HOST: Final = re.compile(rf"(?P<name>{HOST})(?::[0-9]{{1,5}})?")
 _READ: Final = frozenset(
     {b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
 )
